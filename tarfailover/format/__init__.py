@@ -1,0 +1,1 @@
+"""Bytes ↔ values of the TarMK format: no files, no sockets, no Twisted."""
