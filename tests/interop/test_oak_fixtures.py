@@ -16,22 +16,24 @@ pytestmark = pytest.mark.interop
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_oak_reads_its_fixture(oak: OakPeer, oak_store: Callable[[str], Path], name: str) -> None:
-    assert oak.walk(oak_store(name)) == FIXTURES[name]
+def test_oak_reads_its_fixture(
+    oak: OakPeer, fixture_store: Callable[[str], Path], name: str
+) -> None:
+    assert oak.walk(fixture_store(name)) == FIXTURES[name]
 
 
-def test_oak_recovers_the_killed_store(oak: OakPeer, oak_store: Callable[[str], Path]) -> None:
-    store = oak_store("killed")
+def test_oak_recovers_the_killed_store(oak: OakPeer, fixture_store: Callable[[str], Path]) -> None:
+    store = fixture_store("killed")
     oak.run("recover", store)
     assert (store / "data00000a.tar.bak").is_file()
     assert oak.walk(store) == FIXTURES["killed"]
 
 
 def test_one_changed_byte_changes_the_verdict(
-    oak: OakPeer, oak_store: Callable[[str], Path]
+    oak: OakPeer, fixture_store: Callable[[str], Path]
 ) -> None:
     """Oak delivers a damaged bulk segment without a word; the digest tells."""
-    store = oak_store("fresh")
+    store = fixture_store("fresh")
     _damage_a_bulk_segment(store / "data00000a.tar")
     assert oak.digest(store) != FIXTURES["fresh"].digest
 

@@ -20,7 +20,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -337,3 +337,17 @@ class OakProcess:
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
+
+
+def until(condition: Callable[[], bool], what: str, timeout: float = LINE_TIMEOUT) -> None:
+    """Returns once `condition` holds; raises OakError if `what` does not come true in time."""
+    deadline, pause = time.monotonic() + timeout, threading.Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            raise OakError(f"not true within {timeout:g} s: {what}")
+        pause.wait(0.02)
+
+
+def waits_for_a_lock(pid: int) -> bool:
+    """Whether the kernel has process `pid` queued for a POSIX record lock."""
+    return re.search(rf"-> POSIX +\w+ +WRITE +{pid} ", Path("/proc/locks").read_text()) is not None
