@@ -16,28 +16,31 @@ from oak import (
     offline_is_a_failure,
 )
 
-UNKNOWN_HOST = (
-    "[ERROR] Failed to execute goal on project interop: Could not resolve dependencies for"
-    " project tarfailover:interop:pom:1: Failed to collect dependencies at"
-    " org.apache.jackrabbit:oak-segment-tar:jar:1.82.0: Failed to read artifact descriptor for"
-    " org.apache.jackrabbit:oak-segment-tar:jar:1.82.0: Could not transfer artifact"
-    " org.apache.jackrabbit:oak-segment-tar:pom:1.82.0 from/to central: Connect to"
-    " localhost:1 failed: Connection refused -> [Help 1]"
+_NOT_RESOLVED = (
+    "[ERROR]     Non-resolvable import POM: Could not transfer artifact"
+    " org.apache.jackrabbit:oak-parent:pom:1.82.0 from/to central (https://repository.invalid/):"
+    " transfer failed for https://repository.invalid/oak-parent-1.82.0.pom @ line 24, column 19: "
 )
+NO_CONNECTION = _NOT_RESOLVED + "Connect to repository.invalid failed: Connection refused"
+UNKNOWN_HOST = _NOT_RESOLVED + "Unknown host repository.invalid: Name or service not known"
 OFFLINE = (
     "[ERROR] Cannot access central in offline mode and the artifact"
     " org.apache.jackrabbit:oak-segment-tar:jar:1.82.0 has not been downloaded from it before."
 )
-REFUSED = (
-    "[ERROR] Could not transfer artifact org.apache.jackrabbit:oak-segment-tar:pom:1.82.0"
-    " from/to central: authorization failed, status code: 403, reason phrase: Forbidden"
-)
+REFUSED = _NOT_RESOLVED + "authorization failed, status code: 403, reason phrase: Forbidden (403)"
 ABSENT = "[ERROR] Could not find artifact org.apache.jackrabbit:oak-segment-tar:pom:999 in central"
 
 
 @pytest.mark.parametrize(
     ("output", "no_network"),
-    [(UNKNOWN_HOST, True), (OFFLINE, True), (REFUSED, False), (ABSENT, False), ("", False)],
+    [
+        (NO_CONNECTION, True),
+        (UNKNOWN_HOST, True),
+        (OFFLINE, True),
+        (REFUSED, False),
+        (ABSENT, False),
+        ("", False),
+    ],
 )
 def test_no_network_is_told_from_a_refusal(output: str, no_network: bool) -> None:
     assert maven_found_no_network(output) is no_network
@@ -76,7 +79,7 @@ def _toolchain(folder: Path, mvn: str) -> Toolchain:
 
 
 def test_a_maven_without_network_is_offline(tmp_path: Path) -> None:
-    tools = _toolchain(tmp_path, f"echo '{UNKNOWN_HOST}'; exit 1")
+    tools = _toolchain(tmp_path, f"echo '{NO_CONNECTION}'; exit 1")
     with pytest.raises(OakOfflineError, match="Connection refused"):
         build(tools, tmp_path / "cache")
 
