@@ -1,0 +1,411 @@
+"""Reads records and nodes of a store: what the journal's head names, on demand.
+
+Nothing is believed: every address, type, count and length is checked against the
+segment, and a fault is a FormatError that names the segment. No walk here recurses
+over the depth of a tree. Facts: storage format, sections 4 to 6.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+from tarfailover.errors import FormatError
+from tarfailover.format import segment as layout
+from tarfailover.ids import Generation, RecordId, SegmentId, is_bulk, text
+from tarfailover.repository import maps
+from tarfailover.repository.records import (
+    BLOCK_SIZE,
+    BUCKET_SIZE,
+    HAS_MIXINS,
+    HAS_PRIMARY,
+    ID_SIZE,
+    MANY_CHILDREN,
+    MAX_LIST,
+    MAX_MIXINS,
+    MAX_PROPERTIES,
+    MEDIUM_LIMIT,
+    MIXIN_SHIFT,
+    NO_CHILDREN,
+    SMALL_LIMIT,
+    Template,
+)
+from tarfailover.repository.values import (
+    ExternalBlob,
+    Property,
+    PropertyType,
+    StoredBlob,
+    Value,
+)
+
+CACHED_BYTES = 32 * 1024 * 1024
+"""How much of the segments read last stays in memory."""
+CACHED_STRINGS = 32768
+CACHED_TEMPLATES = 8192
+
+MAX_STRING = 2**31 - 1
+
+_ENTRY = struct.Struct(">IBI")
+_ID = struct.Struct(">HI")
+_U32 = struct.Struct(">I")
+
+
+class SegmentSource(Protocol):
+    """Where segments come from: a snapshot, a writer, a dictionary in a test."""
+
+    def read(self, segment: SegmentId, /) -> bytes:
+        """The bytes of `segment`; raises SegmentMissingError."""
+
+
+class Segment:
+    """One segment's bytes with checked access by record number and byte index."""
+
+    __slots__ = ("_bulk", "_numbers", "_table", "data", "generation", "id", "records", "references")
+
+    def __init__(self, segment: SegmentId, data: bytes) -> None:
+        self.id = segment
+        self.data = data
+        self._bulk = is_bulk(segment)
+        self._numbers: dict[int, int] | None = None
+        try:
+            self.generation, others = layout.inspect(segment, data)
+        except FormatError as error:
+            raise error.within(f"segment {text(segment)}") from error
+        self.references: tuple[SegmentId, ...] = (segment, *others)
+        self._table = layout.HEADER_SIZE + layout.REFERENCE_SIZE * len(others)
+        self.records = 0 if self._bulk else layout.parse_header(data).records
+
+    def fault(self, what: str, at: int) -> FormatError:
+        """The error that says `what` is wrong at byte `at` of this segment."""
+        return FormatError(what, at, f"segment {text(self.id)}")
+
+    def locate(self, number: int, *types: int) -> int:
+        """The byte index of record `number`, which must be of one of `types`."""
+        if self._bulk:
+            return self._check(layout.byte_index(number, len(self.data)), 1)
+        place = number if self._numbers is None else self._numbers.get(number, self.records)
+        if place >= self.records:
+            raise self.fault(f"there is no record {number} among {self.records}", self._table)
+        at = self._table + layout.RECORD_ENTRY_SIZE * place
+        found, kind, address = _ENTRY.unpack_from(self.data, at)
+        if found != number:
+            if self._numbers is not None:
+                raise self.fault(f"record {number} is listed twice", at)
+            self._numbers = {r.number: i for i, r in enumerate(layout.records(self.data))}
+            return self.locate(number, *types)
+        if kind not in types:
+            raise self.fault(f"record {number} has type {kind}, not one of {types}", at + 4)
+        return self._check(layout.byte_index(address, len(self.data)), 1)
+
+    def _check(self, at: int, size: int) -> int:
+        if at < 0 or at + size > len(self.data):
+            raise self.fault(f"{size} bytes at {at} lie outside of the segment", max(at, 0))
+        return at
+
+    def u32(self, at: int) -> int:
+        """The 32-bit number at byte `at`."""
+        value: int = _U32.unpack_from(self.data, self._check(at, 4))[0]
+        return value
+
+    def record_id(self, at: int) -> RecordId:
+        """The record id at byte `at`."""
+        reference, number = _ID.unpack_from(self.data, self._check(at, ID_SIZE))
+        if reference >= len(self.references):
+            raise self.fault(f"segment reference {reference} is not in the table", at)
+        return RecordId(self.references[reference], number)
+
+    def record_ids(self, at: int, count: int) -> list[RecordId]:
+        """The `count` record ids from byte `at` on."""
+        self._check(at, ID_SIZE * count)
+        return [self.record_id(at + ID_SIZE * each) for each in range(count)]
+
+    def cut(self, at: int, size: int) -> bytes:
+        """The `size` bytes from byte `at` on."""
+        return bytes(self.data[self._check(at, size) : at + size])
+
+
+class _ValueHead(NamedTuple):
+    """A VALUE taken apart: `data`, or the `length` of what the list `blocks` holds."""
+
+    length: int
+    data: bytes
+    blocks: RecordId | None
+
+
+class RecordReader:
+    """Reads records by id from a source of segments, with bounded caches."""
+
+    def __init__(self, source: SegmentSource) -> None:
+        self._source = source
+        self._segments: OrderedDict[SegmentId, Segment] = OrderedDict()
+        self._cached = 0
+        self._strings: dict[RecordId, str] = {}
+        self._templates: dict[RecordId, Template] = {}
+
+    def segment(self, segment: SegmentId) -> Segment:
+        """The parsed segment; raises SegmentMissingError or FormatError."""
+        known = self._segments.get(segment)
+        if known is not None:
+            self._segments.move_to_end(segment)
+            return known
+        parsed = Segment(segment, self._source.read(segment))
+        self._segments[segment] = parsed
+        self._cached += len(parsed.data)
+        while self._cached > CACHED_BYTES and len(self._segments) > 1:
+            _, oldest = self._segments.popitem(last=False)
+            self._cached -= len(oldest.data)
+        return parsed
+
+    def generation(self, segment: SegmentId) -> Generation:
+        """The generation that `segment` carries."""
+        return self.segment(segment).generation
+
+    def locate(self, record: RecordId, *types: int) -> tuple[Segment, int]:
+        """The segment of `record`, and its byte index there."""
+        segment = self.segment(record.segment)
+        return segment, segment.locate(record.number, *types)
+
+    def node(self, record: RecordId) -> NodeState:
+        """The node stored as `record`."""
+        return NodeState(self, record)
+
+    # Values
+
+    def string(self, record: RecordId) -> str:
+        """The string stored as `record`; raises FormatError."""
+        known = self._strings.get(record)
+        if known is not None:
+            return known
+        raw = self.string_bytes(record)
+        try:
+            decoded = raw.decode()
+        except UnicodeDecodeError as error:
+            segment = self.segment(record.segment)
+            raise segment.fault(f"string record {record.number} is not UTF-8", 0) from error
+        if len(raw) < SMALL_LIMIT:
+            if len(self._strings) >= CACHED_STRINGS:
+                self._strings.clear()
+            self._strings[record] = decoded
+        return decoded
+
+    def string_bytes(self, record: RecordId) -> bytes:
+        """The UTF-8 bytes of the string stored as `record`; raises FormatError."""
+        head = self._value(*self.locate(record, layout.VALUE))
+        if head.blocks is None:
+            return head.data
+        if head.length > MAX_STRING:
+            raise self._fault(record, f"a string of {head.length} bytes is too long for Oak")
+        return b"".join(self.blocks(head.blocks, head.length))
+
+    def blob(self, record: RecordId) -> StoredBlob | ExternalBlob:
+        """The binary stored as `record`, without reading its bytes; raises FormatError."""
+        segment, at = self.locate(record, layout.VALUE, layout.BLOB_ID)
+        first = segment.data[at]
+        if first < 0xE0:
+            return StoredBlob(record, self._value(segment, at).length)
+        if first < 0xF0:
+            size = int.from_bytes(segment.cut(at, 2), "big") & 0x0FFF
+            raw = segment.cut(at + 2, size)
+        elif first < 0xF8:
+            raw = self.string_bytes(segment.record_id(at + 1))
+        else:
+            raise segment.fault(f"no value starts with byte {first:#04x}", at)
+        return ExternalBlob(record, raw.decode("utf-8", "replace"))
+
+    def blob_pieces(self, blob: StoredBlob) -> Iterator[bytes]:
+        """The bytes of `blob` in pieces of at most 16512 bytes; raises FormatError."""
+        head = self._value(*self.locate(blob.record, layout.VALUE))
+        if head.blocks is None:
+            return iter((head.data,))
+        return self.blocks(head.blocks, head.length)
+
+    def _value(self, segment: Segment, at: int) -> _ValueHead:
+        first = segment.data[at]
+        if first < 0x80:
+            return _ValueHead(first, segment.cut(at + 1, first), None)
+        if first < 0xC0:
+            size = (int.from_bytes(segment.cut(at, 2), "big") & 0x3FFF) + SMALL_LIMIT
+            return _ValueHead(size, segment.cut(at + 2, size), None)
+        if first < 0xE0:
+            size = (int.from_bytes(segment.cut(at, 8), "big") & (1 << 61) - 1) + MEDIUM_LIMIT
+            return _ValueHead(size, b"", segment.record_id(at + 8))
+        raise segment.fault(f"no value starts with byte {first:#04x}", at)
+
+    def blocks(self, record: RecordId, length: int) -> Iterator[bytes]:
+        """The pieces of a long value of `length` bytes under the list `record`."""
+        remaining = length
+        for block in self.list(record, -(-length // BLOCK_SIZE)):
+            size = min(remaining, BLOCK_SIZE)
+            segment, at = self.locate(block, layout.BLOCK)
+            yield segment.cut(at, size)
+            remaining -= size
+
+    def list(self, record: RecordId, count: int) -> Iterator[RecordId]:
+        """The `count` elements, at least one, of the list `record`."""
+        if not 1 <= count <= MAX_LIST:
+            raise self._fault(record, f"a list cannot have {count} elements")
+        pending = [(record, count)]
+        while pending:
+            at, covered = pending.pop()
+            if covered == 1:
+                yield at
+                continue
+            below = 1
+            while below * BUCKET_SIZE < covered:
+                below *= BUCKET_SIZE
+            segment, index = self.locate(at, layout.BUCKET)
+            children = segment.record_ids(index, -(-covered // below))
+            if below == 1:
+                yield from children
+                continue
+            sizes = [min(below, covered - below * i) for i in range(len(children))]
+            pending.extend(zip(reversed(children), reversed(sizes), strict=True))
+
+    def _fault(self, record: RecordId, what: str) -> FormatError:
+        return self.segment(record.segment).fault(f"record {record.number}: {what}", 0)
+
+    # Nodes
+
+    def property(self, record: RecordId, tag: int) -> Property:
+        """The property of template tag `tag` whose value, or LIST of values, is `record`."""
+        if abs(tag) not in PropertyType._value2member_map_:
+            raise self._fault(record, f"there is no property type {tag}")
+        kind = PropertyType(abs(tag))
+        if tag > 0:
+            return Property(kind, (self._property_value(record, kind),))
+        segment, at = self.locate(record, layout.LIST)
+        count = segment.u32(at)
+        elements = self.list(segment.record_id(at + 4), count) if count else iter(())
+        return Property(kind, tuple(self._property_value(each, kind) for each in elements), True)
+
+    def _property_value(self, record: RecordId, kind: PropertyType) -> Value:
+        return self.blob(record) if kind == PropertyType.BINARY else self.string(record)
+
+    def template(self, record: RecordId) -> Template:
+        """The template stored as `record`; raises FormatError."""
+        known = self._templates.get(record)
+        if known is not None:
+            return known
+        segment, at = self.locate(record, layout.TEMPLATE)
+        parsed = self._template(segment, at)
+        if len(self._templates) >= CACHED_TEMPLATES:
+            self._templates.clear()
+        self._templates[record] = parsed
+        return parsed
+
+    def _template(self, segment: Segment, at: int) -> Template:
+        head = segment.u32(at)
+        count = head & MAX_PROPERTIES
+        single = not head & (NO_CHILDREN | MANY_CHILDREN)
+        mixed = (head >> MIXIN_SHIFT & MAX_MIXINS) if head & HAS_MIXINS else 0
+        parts = bool(head & HAS_PRIMARY) + mixed + single
+        ids = iter(segment.record_ids(at + 4, parts + bool(count)))
+        primary = self.string(next(ids)) if head & HAS_PRIMARY else None
+        mixins = tuple(self.string(next(ids)) for _ in range(mixed))
+        child = self.string(next(ids)) if single else None
+        names = [self.string(each) for each in self.list(next(ids), count)] if count else []
+        tags_at = at + 4 + ID_SIZE * (parts + bool(count))
+        tags = struct.unpack(f">{count}b", segment.cut(tags_at, count))
+        return Template(
+            primary,
+            mixins if head & HAS_MIXINS else None,
+            child,
+            bool(head & MANY_CHILDREN),
+            tuple(zip(names, tags, strict=True)),
+        )
+
+
+class NodeState:
+    """One stored node: its properties and children, read when asked for."""
+
+    __slots__ = ("_values", "child_record", "id", "reader", "stable_id", "template", "template_id")
+
+    def __init__(self, reader: RecordReader, record: RecordId) -> None:
+        segment, at = reader.locate(record, layout.NODE)
+        self.reader = reader
+        self.id = record
+        self.template_id = segment.record_id(at + ID_SIZE)
+        self.template = reader.template(self.template_id)
+        self.stable_id = self._stable_id(segment.record_id(at))
+        at += 2 * ID_SIZE
+        self.child_record: RecordId | None = None
+        """The map of children, or the only child, or None."""
+        if self.template.many or self.template.child is not None:
+            self.child_record = segment.record_id(at)
+            at += ID_SIZE
+        self._values = segment.record_id(at) if self.template.properties else None
+
+    def _stable_id(self, record: RecordId) -> RecordId:
+        if record == self.id:
+            return record
+        segment, at = self.reader.locate(record, layout.BLOCK)
+        raw = segment.cut(at, 20)
+        return RecordId(raw[:16], int.from_bytes(raw[16:], "big"))
+
+    @property
+    def values_record(self) -> RecordId | None:
+        """The list of the property values, None without properties."""
+        return self._values
+
+    def value_records(self) -> list[RecordId]:
+        """The records of the property values, in the template's order."""
+        if self._values is None:
+            return []
+        return list(self.reader.list(self._values, len(self.template.properties)))
+
+    def properties(self) -> Iterator[tuple[str, Property]]:
+        """Names and properties: primary type, mixins, then the template's order."""
+        if self.template.primary is not None:
+            yield "jcr:primaryType", Property.name(self.template.primary)
+        if self.template.mixins is not None:
+            yield "jcr:mixinTypes", Property.names(self.template.mixins)
+        pairs = zip(self.template.properties, self.value_records(), strict=True)
+        for (name, tag), record in pairs:
+            yield name, self.reader.property(record, tag)
+
+    def property(self, name: str) -> Property | None:
+        """The property `name`, None if the node has no such property."""
+        if name == "jcr:primaryType" and self.template.primary is not None:
+            return Property.name(self.template.primary)
+        if name == "jcr:mixinTypes" and self.template.mixins is not None:
+            return Property.names(self.template.mixins)
+        for place, (known, tag) in enumerate(self.template.properties):
+            if known == name:
+                return self.reader.property(self.value_records()[place], tag)
+        return None
+
+    def child_count(self) -> int:
+        """How many children there are."""
+        if self.child_record is None:
+            return 0
+        return maps.size(self.reader, self.child_record) if self.template.many else 1
+
+    def child_ids(self) -> Iterator[tuple[str, RecordId]]:
+        """Names and records of the children, in no order that means anything."""
+        if self.child_record is None:
+            return
+        if self.template.child is not None:
+            yield self.template.child, self.child_record
+            return
+        for entry in maps.entries(self.reader, self.child_record):
+            yield entry.name, entry.value
+
+    def child_id(self, name: str) -> RecordId | None:
+        """The record of the child `name`, None if there is no such child."""
+        if self.child_record is None:
+            return None
+        if self.template.child is not None:
+            return self.child_record if self.template.child == name else None
+        entry = maps.find(self.reader, self.child_record, name)
+        return None if entry is None else entry.value
+
+    def children(self) -> Iterator[tuple[str, NodeState]]:
+        """Names and states of the children, in no order that means anything."""
+        return ((name, self.reader.node(record)) for name, record in self.child_ids())
+
+    def child(self, name: str) -> NodeState | None:
+        """The child `name`, None if there is no such child."""
+        record = self.child_id(name)
+        return None if record is None else self.reader.node(record)

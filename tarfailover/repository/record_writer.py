@@ -1,0 +1,212 @@
+"""Writes strings, binaries, lists, properties, templates and nodes as records.
+
+Facts: storage format, sections 5.1 to 5.8.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from tarfailover.format.segment import MAX_SEGMENT
+from tarfailover.ids import RecordId, SegmentId
+from tarfailover.repository.records import (
+    BLOCK_SIZE,
+    BUCKET_SIZE,
+    MAX_LIST,
+    MEDIUM_LIMIT,
+    SMALL_LIMIT,
+    Template,
+    block_draft,
+    bucket_draft,
+    list_draft,
+    long_value_draft,
+    node_draft,
+    template_draft,
+    value_draft,
+)
+from tarfailover.repository.segment_writer import SegmentWriter
+from tarfailover.repository.values import (
+    ContentError,
+    ExternalBlob,
+    Property,
+    StoredBlob,
+    Value,
+)
+
+CACHED_STRINGS = 32768
+CACHED_TEMPLATES = 8192
+
+
+class Readable(Protocol):
+    """A binary to be stored: an open file, or anything else with its `read`."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes, none only at the end."""
+
+
+class ListWriter:
+    """Turns a row of ids of any length into one id, holding only 255 per level.
+
+    Groups of 255 become BUCKET records, a last group of one stays the element itself.
+    """
+
+    def __init__(self, segments: SegmentWriter) -> None:
+        self._segments = segments
+        self._levels: list[list[RecordId]] = [[]]
+        self.count = 0
+
+    def add(self, record: RecordId) -> None:
+        """Append one element; raises ContentError beyond 255³."""
+        self.count += 1
+        if self.count > MAX_LIST:
+            raise ContentError(f"a list cannot have more than {MAX_LIST} elements")
+        level = 0
+        self._levels[0].append(record)
+        while len(self._levels[level]) == BUCKET_SIZE:
+            self._close(level)
+            level += 1
+
+    def finish(self) -> RecordId:
+        """The id of the list; raises ContentError if it has no element."""
+        if not self.count:
+            raise ContentError("a list of no elements has no record")
+        level = 0
+        while level < len(self._levels) - 1 or len(self._levels[level]) > 1:
+            if self._levels[level]:
+                self._close(level)
+            level += 1
+        return self._levels[level][0]
+
+    def _close(self, level: int) -> None:
+        group, self._levels[level] = self._levels[level], []
+        if level + 1 == len(self._levels):
+            self._levels.append([])
+        bucket = group[0] if len(group) == 1 else self._segments.write(bucket_draft(group))
+        self._levels[level + 1].append(bucket)
+
+
+class RecordWriter:
+    """Writes values and node parts; short strings and templates are written once."""
+
+    def __init__(self, segments: SegmentWriter) -> None:
+        self.segments = segments
+        self._strings: dict[str, RecordId] = {}
+        self._templates: dict[Template, RecordId] = {}
+
+    def string(self, text: str) -> RecordId:
+        """A string's VALUE record; raises ContentError for what UTF-8 cannot spell."""
+        known = self._strings.get(text)
+        if known is not None:
+            return known
+        try:
+            data = text.encode()
+        except UnicodeEncodeError as error:
+            raise ContentError(f"{text!r:.80} has a lone surrogate: {error.reason}") from error
+        if len(data) >= SMALL_LIMIT:
+            return self._long_string(data)
+        if len(self._strings) >= CACHED_STRINGS:
+            self._strings.clear()
+        record = self._strings[text] = self.segments.write(value_draft(data))
+        return record
+
+    def _long_string(self, data: bytes) -> RecordId:
+        if len(data) < MEDIUM_LIMIT:
+            return self.segments.write(value_draft(data))
+        blocks = ListWriter(self.segments)
+        bulk_end = len(data) // MAX_SEGMENT * MAX_SEGMENT
+        for start in range(0, bulk_end, MAX_SEGMENT):
+            self._bulk_blocks(data[start : start + MAX_SEGMENT], blocks)
+        for start in range(bulk_end, len(data), BLOCK_SIZE):
+            blocks.add(self.segments.write(block_draft(data[start : start + BLOCK_SIZE])))
+        return self.segments.write(long_value_draft(len(data), blocks.finish()))
+
+    def _bulk_blocks(self, piece: bytes, blocks: ListWriter) -> None:
+        segment: SegmentId = self.segments.bulk(piece)
+        for address in range(MAX_SEGMENT - len(piece), MAX_SEGMENT, BLOCK_SIZE):
+            blocks.add(RecordId(segment, address))
+
+    def blob(self, source: bytes | Readable) -> StoredBlob:
+        """Store a binary: inline below 16512 bytes, else in bulk segments, piece by piece."""
+        if isinstance(source, bytes):
+            return self._blob(io.BytesIO(source).read)
+        return self._blob(source.read)
+
+    def _blob(self, read: Callable[[int], bytes]) -> StoredBlob:
+        piece = _read_fully(read, MAX_SEGMENT)
+        if len(piece) < MEDIUM_LIMIT:
+            return StoredBlob(self.segments.write(value_draft(piece)), len(piece))
+        blocks = ListWriter(self.segments)
+        length = 0
+        while piece:
+            length += len(piece)
+            self._bulk_blocks(piece, blocks)
+            piece = _read_fully(read, MAX_SEGMENT) if len(piece) == MAX_SEGMENT else b""
+        draft = long_value_draft(length, blocks.finish())
+        return StoredBlob(self.segments.write(draft), length)
+
+    def list(self, records: Iterable[RecordId]) -> RecordId:
+        """The id of the list of `records`, at least one."""
+        row = ListWriter(self.segments)
+        for record in records:
+            row.add(record)
+        return row.finish()
+
+    def value(self, value: Value) -> RecordId:
+        """The record of one property value; a stored binary keeps its record."""
+        if isinstance(value, str):
+            return self.string(value)
+        if isinstance(value, bytes):
+            return self.blob(value).record
+        if isinstance(value, (StoredBlob, ExternalBlob)):
+            return value.record
+        raise ContentError(f"{value!r:.80} is no property value")
+
+    def property(self, prop: Property) -> RecordId:
+        """What a node's list of values names for `prop`: the value, or a LIST of values."""
+        if not prop.array:
+            return self.value(prop.values[0])
+        if not prop.values:
+            return self.segments.write(list_draft(0, None))
+        elements = self.list([self.value(value) for value in prop.values])
+        return self.segments.write(list_draft(len(prop.values), elements))
+
+    def template(self, template: Template) -> RecordId:
+        """The TEMPLATE record of `template`."""
+        known = self._templates.get(template)
+        if known is not None:
+            return known
+        ids = [] if template.primary is None else [self.string(template.primary)]
+        ids.extend(self.string(mixin) for mixin in template.mixins or ())
+        if template.child is not None:
+            ids.append(self.string(template.child))
+        if template.properties:
+            ids.append(self.list([self.string(name) for name, _ in template.properties]))
+        if len(self._templates) >= CACHED_TEMPLATES:
+            self._templates.clear()
+        record = self._templates[template] = self.segments.write(template_draft(template, ids))
+        return record
+
+    def learn_template(self, template: Template, record: RecordId) -> None:
+        """Use the stored `record` wherever `template` is to be written from now on."""
+        self._templates.setdefault(template, record)
+
+    def node(
+        self, template: RecordId, children: RecordId | None, values: RecordId | None
+    ) -> RecordId:
+        """A NODE record; `children` is its map or its only child, `values` a list."""
+        return self.segments.write(node_draft(template, children, values))
+
+
+def _read_fully(read: Callable[[int], bytes], size: int) -> bytes:
+    piece = read(size)
+    if len(piece) in (0, size):
+        return piece
+    pieces = [piece]
+    missing = size - len(piece)
+    while missing and piece:
+        piece = read(missing)
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)
