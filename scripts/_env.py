@@ -6,6 +6,7 @@ before any other, so that a Python that is too old is told so in words.
 
 from __future__ import annotations
 
+import configparser
 import fcntl
 import hashlib
 import os
@@ -22,10 +23,13 @@ if sys.version_info < (3, 10):  # noqa: UP036 -- the oldest Python is exactly wh
     )
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("setup.cfg", "pyproject.toml")
 BASE_PYTHON = os.path.realpath(sys.executable)  # not that of an environment, should one run this
 INSTALL_SECONDS = 900
 PROBE = "import ensurepip, sys, venv; print(sys.version)"
+
+
+class NoEnvironmentError(Exception):
+    """An environment cannot be made; the message says what to do about it."""
 
 
 def clean_environ() -> dict[str, str]:
@@ -41,9 +45,9 @@ def usable(python: str) -> bool:
 def environment(name: str, *arguments: str, python: str = BASE_PYTHON) -> Path:
     """The `bin` folder of .venv/`name`, where ``pip install`` was given `arguments`.
 
-    A stamp says what the environment was made from: the arguments, the files that they and
-    the package's metadata live in, the Python, and the place. If it is still true, nothing is
-    done. Ends the script with a clear message if it cannot be made.
+    A stamp says what the environment was made from: the Python, the place, the arguments and
+    the files that they name, the package's metadata. If it is still true, nothing is done.
+    Raises NoEnvironmentError.
     """
     home = ROOT / ".venv" / name
     home.parent.mkdir(exist_ok=True)
@@ -61,7 +65,10 @@ def enter(name: str, *arguments: str) -> None:
 
     Returns only there. The script's own imports of installed packages come after this call.
     """
-    binaries = environment(name, *arguments)
+    try:
+        binaries = environment(name, *arguments)
+    except NoEnvironmentError as why:
+        sys.exit(str(why))
     if Path(sys.prefix) != binaries.parent:
         python = str(binaries / "python")
         os.execve(python, [python, *sys.argv], clean_environ())  # noqa: S606 -- no shell wanted
@@ -77,23 +84,30 @@ def _probe(python: str) -> subprocess.CompletedProcess[str]:
 def _fingerprint(python: str, arguments: tuple[str, ...]) -> str:
     probe = _probe(python)
     if probe.returncode:
-        sys.exit(
-            f"{python} cannot make environments: {probe.stderr.strip().splitlines()[-1]}\n"
+        told = probe.stderr.strip().splitlines() or ["it says nothing"]
+        raise NoEnvironmentError(
+            f"{python} cannot make environments: {told[-1]}\n"
             "Install its venv module (Debian, Ubuntu: apt install python3-venv) and try again."
         )
-    files = {*SOURCES, *(a for a in arguments if (ROOT / a).is_file())}
-    told = [str(ROOT), python, probe.stdout, *arguments]
-    digest = hashlib.sha256("\0".join(told).encode())
-    for file in sorted(files):
-        digest.update((ROOT / file).read_bytes())
-    return digest.hexdigest()
+    files = [(ROOT / a).read_text() for a in arguments if (ROOT / a).is_file()]
+    told = [str(ROOT), python, probe.stdout, *arguments, *files, _metadata()]
+    return hashlib.sha256("\0".join(told).encode()).hexdigest()
+
+
+def _metadata() -> str:
+    """What an install depends on, without the settings of tools that share these files."""
+    setup = configparser.ConfigParser(interpolation=None)
+    setup.read(ROOT / "setup.cfg")
+    kept = [s for s in setup.sections() if s.split(".")[0] in ("metadata", "options")]
+    backend, _, _ = (ROOT / "pyproject.toml").read_text().partition("\n[tool.")
+    return repr([(s, setup.items(s)) for s in kept]) + backend
 
 
 def _make(home: Path, python: str, arguments: tuple[str, ...]) -> None:
     started = time.monotonic()
     print(f"making .venv/{home.name} with {python} (only when it changed)", flush=True)
     shutil.rmtree(home, ignore_errors=True)
-    _run([python, "-m", "venv", str(home)])
+    _run([python, "-m", "venv", "--clear", str(home)])
     pip = [str(home / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
     _run([*pip, "install", "--quiet", *arguments])
     print(f"made .venv/{home.name} in {time.monotonic() - started:.0f} s", flush=True)
@@ -103,4 +117,6 @@ def _run(command: list[str]) -> None:
     try:
         subprocess.run(command, check=True, cwd=ROOT, env=clean_environ(), timeout=INSTALL_SECONDS)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as why:
-        sys.exit(f"{why}\nThe lines above say what is missing; run the script again after that.")
+        raise NoEnvironmentError(
+            f"{why}\nThe lines above say what is missing; run the script again after that."
+        ) from why
