@@ -19,7 +19,7 @@ from typing import NamedTuple
 from tarfailover.errors import FormatError
 from tarfailover.ids import RecordId
 from tarfailover.repository.hashes import utf16_key
-from tarfailover.repository.reader import NodeState
+from tarfailover.repository.nodes import NodeState
 from tarfailover.repository.values import ContentError, ExternalBlob, Property, StoredBlob, Value
 
 _U32 = struct.Struct(">I")
@@ -67,7 +67,7 @@ class _Walk:
                 continue
             self._hash.update(b"C")
             self._string(child[0].encode())
-            self._enter(self._root.reader.node(child[1]))
+            self._enter(NodeState(self._root.reader, child[1]))
         return ContentDigest(
             self._nodes, self._properties, self._blob_bytes, self._hash.hexdigest()
         )

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from tarfailover.format.segment import BRANCH, LEAF
 from tarfailover.ids import RecordId
 from tarfailover.repository.hashes import map_bucket, map_hash, utf16_key
+from tarfailover.repository.reader import RecordReader
 from tarfailover.repository.records import (
     DIFF_HEAD,
     MAP_SIZE_BITS,
@@ -24,9 +25,6 @@ from tarfailover.repository.records import (
     leaf_draft,
 )
 from tarfailover.repository.values import ContentError
-
-if TYPE_CHECKING:
-    from tarfailover.repository.reader import RecordReader
 
 MAX_DIFFS = 64
 """How many diff records may lie on each other; Oak writes one."""

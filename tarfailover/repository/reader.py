@@ -1,4 +1,4 @@
-"""Reads records and nodes of a store: what the journal's head names, on demand.
+"""Reads single records of a store: values, lists, templates.
 
 Nothing is believed: every address, type, count and length is checked against the
 segment, and a fault is a FormatError that names the segment. No walk here recurses
@@ -15,7 +15,6 @@ from typing import NamedTuple, Protocol
 from tarfailover.errors import FormatError
 from tarfailover.format import segment as layout
 from tarfailover.ids import Generation, RecordId, SegmentId, is_bulk, text
-from tarfailover.repository import maps
 from tarfailover.repository.records import (
     BLOCK_SIZE,
     BUCKET_SIZE,
@@ -167,10 +166,6 @@ class RecordReader:
         segment = self.segment(record.segment)
         return segment, segment.locate(record.number, *types)
 
-    def node(self, record: RecordId) -> NodeState:
-        """The node stored as `record`."""
-        return NodeState(self, record)
-
     # Values
 
     def string(self, record: RecordId) -> str:
@@ -266,7 +261,7 @@ class RecordReader:
     def _fault(self, record: RecordId, what: str) -> FormatError:
         return self.segment(record.segment).fault(f"record {record.number}: {what}", 0)
 
-    # Nodes
+    # Properties and templates
 
     def property(self, record: RecordId, tag: int) -> Property:
         """The property of template tag `tag` whose value, or LIST of values, is `record`."""
@@ -315,97 +310,3 @@ class RecordReader:
             bool(head & MANY_CHILDREN),
             tuple(zip(names, tags, strict=True)),
         )
-
-
-class NodeState:
-    """One stored node: its properties and children, read when asked for."""
-
-    __slots__ = ("_values", "child_record", "id", "reader", "stable_id", "template", "template_id")
-
-    def __init__(self, reader: RecordReader, record: RecordId) -> None:
-        segment, at = reader.locate(record, layout.NODE)
-        self.reader = reader
-        self.id = record
-        self.template_id = segment.record_id(at + ID_SIZE)
-        self.template = reader.template(self.template_id)
-        self.stable_id = self._stable_id(segment.record_id(at))
-        at += 2 * ID_SIZE
-        self.child_record: RecordId | None = None
-        """The map of children, or the only child, or None."""
-        if self.template.many or self.template.child is not None:
-            self.child_record = segment.record_id(at)
-            at += ID_SIZE
-        self._values = segment.record_id(at) if self.template.properties else None
-
-    def _stable_id(self, record: RecordId) -> RecordId:
-        if record == self.id:
-            return record
-        segment, at = self.reader.locate(record, layout.BLOCK)
-        raw = segment.cut(at, 20)
-        return RecordId(raw[:16], int.from_bytes(raw[16:], "big"))
-
-    @property
-    def values_record(self) -> RecordId | None:
-        """The list of the property values, None without properties."""
-        return self._values
-
-    def value_records(self) -> list[RecordId]:
-        """The records of the property values, in the template's order."""
-        if self._values is None:
-            return []
-        return list(self.reader.list(self._values, len(self.template.properties)))
-
-    def properties(self) -> Iterator[tuple[str, Property]]:
-        """Names and properties: primary type, mixins, then the template's order."""
-        if self.template.primary is not None:
-            yield "jcr:primaryType", Property.name(self.template.primary)
-        if self.template.mixins is not None:
-            yield "jcr:mixinTypes", Property.names(self.template.mixins)
-        pairs = zip(self.template.properties, self.value_records(), strict=True)
-        for (name, tag), record in pairs:
-            yield name, self.reader.property(record, tag)
-
-    def property(self, name: str) -> Property | None:
-        """The property `name`, None if the node has no such property."""
-        if name == "jcr:primaryType" and self.template.primary is not None:
-            return Property.name(self.template.primary)
-        if name == "jcr:mixinTypes" and self.template.mixins is not None:
-            return Property.names(self.template.mixins)
-        for place, (known, tag) in enumerate(self.template.properties):
-            if known == name:
-                return self.reader.property(self.value_records()[place], tag)
-        return None
-
-    def child_count(self) -> int:
-        """How many children there are."""
-        if self.child_record is None:
-            return 0
-        return maps.size(self.reader, self.child_record) if self.template.many else 1
-
-    def child_ids(self) -> Iterator[tuple[str, RecordId]]:
-        """Names and records of the children, in no order that means anything."""
-        if self.child_record is None:
-            return
-        if self.template.child is not None:
-            yield self.template.child, self.child_record
-            return
-        for entry in maps.entries(self.reader, self.child_record):
-            yield entry.name, entry.value
-
-    def child_id(self, name: str) -> RecordId | None:
-        """The record of the child `name`, None if there is no such child."""
-        if self.child_record is None:
-            return None
-        if self.template.child is not None:
-            return self.child_record if self.template.child == name else None
-        entry = maps.find(self.reader, self.child_record, name)
-        return None if entry is None else entry.value
-
-    def children(self) -> Iterator[tuple[str, NodeState]]:
-        """Names and states of the children, in no order that means anything."""
-        return ((name, self.reader.node(record)) for name, record in self.child_ids())
-
-    def child(self, name: str) -> NodeState | None:
-        """The child `name`, None if there is no such child."""
-        record = self.child_id(name)
-        return None if record is None else self.reader.node(record)
