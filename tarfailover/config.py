@@ -1,0 +1,322 @@
+"""What a master and a slave are told, merged from defaults < file < environment < options.
+
+A field of `MasterConfig` or `SlaveConfig` is the one declaration of a setting; all its
+names follow from the field's (see `tarfailover.settings`). Where Oak has the setting,
+the file has Oak's name for it.
+
+Everything given is checked, also what a stronger source overrides: an unknown name or
+a bad value is a ConfigError that names the place and the remedy. Nothing of the
+process is read here but the file that `load` is pointed to: the environment and the
+options are arguments.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from tarfailover import osgi
+from tarfailover.access import is_loopback, is_loopback_endpoint
+from tarfailover.errors import ConfigError
+from tarfailover.settings import (
+    DAY,
+    GIB,
+    MIB,
+    PREFIX,
+    Setting,
+    described,
+    flag,
+    seconds,
+    setting,
+    table,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+CONFIG_VARIABLE = PREFIX + "CONFIG"
+"""The environment variable that names the file, as --config does."""
+
+HELP = (
+    "Every option can also stand in the file of --config, with dots for the dashes "
+    '(master.host="10.0.0.1"), and in the environment (TARFAILOVER_MASTER_HOST=10.0.0.1). '
+    "An option wins over the environment, the environment over the file."
+)
+"""The end of --help: the `longdesc` of both programs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MasterConfig:
+    """What a master is told; times in seconds, sizes in bytes."""
+
+    mode: str = setting("mode", "master", "run mode of the file; must be master")
+    store: Path = field(
+        metadata=described(
+            "path",
+            "directory of the segment store to serve; it is only read, also beside a live writer",
+            short="s",
+        )
+    )
+    port: int = setting(
+        "whole", 8023, "TCP port to listen on; 0 lets the system choose", (0, 65535), "p"
+    )
+    interface: str = setting(
+        "text", "127.0.0.1", "local address to listen on; empty means every address", (0, 255)
+    )
+    endpoint: str = setting(
+        "text",
+        "",
+        "Twisted server endpoint to listen on, such as tcp6:8023:interface=\\:\\:1; "
+        "replaces port and interface",
+        (0, 1000),
+    )
+    allow_plaintext_listen: bool = flag(
+        "listen beyond loopback although nothing is encrypted and no client is authenticated"
+    )
+    scan_interval: float = seconds(
+        0.2, "time between two looks into the directory for a new head", (0.01, 3600)
+    )
+    repository: str = setting(
+        "text", "", "name that you give to this repository; the slaves are told it", (0, 255)
+    )
+    deadline_hello: float = seconds(10.0, "time for a new client to introduce itself")
+    deadline_request: float = seconds(30.0, "time for a request that has begun to arrive whole")
+    deadline_idle_client: float = seconds(
+        900.0, "time without a request after which a client is disconnected"
+    )
+    deadline_slow_reader: float = seconds(
+        60.0, "time in which a client must take some bytes of its answer, or is disconnected"
+    )
+    deadline_drain: float = seconds(
+        4.0, "time for answers under way to end when the master is stopped", (0, DAY)
+    )
+    max_clients: int = setting(
+        "whole", 1000, "number of clients at a time; one more is refused", (1, 100_000)
+    )
+    send_buffer: int = setting(
+        "bytes",
+        4 * MIB,
+        "the kernel's send buffer for each client; 0 leaves it to the system",
+        (0, GIB),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlaveConfig:
+    """What a slave is told; times in seconds, sizes in bytes."""
+
+    mode: str = setting("mode", "slave", "run mode of the file; must be slave")
+    store: Path = field(
+        metadata=described(
+            "path",
+            "directory of the copy, which nobody else may write; made if it is not there",
+            short="s",
+        )
+    )
+    master_host: str = setting("text", "127.0.0.1", "name or address of the master", (1, 255), "m")
+    port: int = setting("whole", 8023, "TCP port of the master", (1, 65535), "p")
+    interval: float = seconds(
+        5.0, "time from the start of one cycle of asking and pulling to the next", short="i"
+    )
+    poll_wait: float = seconds(
+        20.0,
+        "time that the master may wait for its head to move before it answers; 0 means none",
+        (0, 600),
+    )
+    deadline_connect: float = seconds(10.0, "time for a connection to the master to be made")
+    deadline_hello: float = seconds(10.0, "time for the master to introduce itself")
+    deadline_answer: float = seconds(30.0, "time for the first bytes of an answer")
+    deadline_idle: float = seconds(
+        30.0, "time without a byte from the master while an answer is due"
+    )
+    deadline_write_stall: float = seconds(
+        60.0, "time in which the master must take some bytes of a request"
+    )
+    deadline_drain: float = seconds(
+        4.0, "time for the work under way to end when the slave is stopped", (0, DAY)
+    )
+    retry_initial: float = seconds(
+        0.5, "pause before the first new attempt to connect; later ones grow", (0.01, 3600)
+    )
+    retry_max: float = seconds(60.0, "longest pause between two attempts to connect", (0.01, DAY))
+    window_max: int = setting(
+        "bytes",
+        256 * MIB,
+        "most bytes asked for and not yet stored, which bounds the memory",
+        (MIB, 64 * GIB),
+    )
+    receive_buffer: int = setting(
+        "bytes", 4 * MIB, "the kernel's receive buffer; 0 leaves it to the system", (0, GIB)
+    )
+    accept_new_history: bool = flag("follow a master that does not know the head of this copy")
+
+
+Config = TypeVar("Config", MasterConfig, SlaveConfig)
+AnyKind = type[MasterConfig] | type[SlaveConfig]
+
+# Names that Oak's operators have in their files and that mean nothing here, with the way on.
+# The value false asks for nothing, so it may stay.
+_OAK_NAMES = {
+    "org.apache.sling.installer.configuration.persist": "set it to false or remove the line",
+    "secure": "TLS is not available; set it to false or remove the line",
+    "primary.host": "write master.host",
+    "standby.readtimeout": "write deadline.answer and deadline.idle, in seconds",
+    "standby.autoclean": "set it to false or remove the line",
+    "master.allowed-client-ip-ranges": "restrict the clients by interface or firewall",
+    "primary.allowed-client-ip-ranges": "restrict the clients by interface or firewall",
+    "sslKeyFile": "TLS is not available; remove the line",
+    "sslKeyPassword": "TLS is not available; remove the line",
+    "sslChainFile": "TLS is not available; remove the line",
+    "sslValidateClient": "TLS is not available; set it to false or remove the line",
+    "sslSubjectPattern": "TLS is not available; remove the line",
+}
+
+
+def settings(kind: AnyKind) -> tuple[Setting, ...]:
+    """Return the table of the settings of `kind`, in the order of --help."""
+    return table(kind)
+
+
+def option_parameters(kind: AnyKind) -> list[list[str | None]]:
+    """Return `optParameters` for twisted.python.usage: name, short name, None, help.
+
+    The default is None throughout, which tells an option that was not given.
+    """
+    rows: list[list[str | None]] = [
+        ["config", "c", None, "file with settings, in the .config syntax of Apache Felix"]
+    ]
+    return rows + [
+        [row.option[2:], row.short, None, row.help]
+        for row in settings(kind)
+        if row.kind not in ("mode", "flag")
+    ]
+
+
+def option_flags(kind: AnyKind) -> list[list[str | None]]:
+    """Return `optFlags` for twisted.python.usage: name, short name, help."""
+    return [[row.option[2:], row.short, row.help] for row in settings(kind) if row.kind == "flag"]
+
+
+def load(
+    kind: type[Config], environ: Mapping[str, str], options: Mapping[str, str | int | None]
+) -> Config:
+    """Read the file of --config or TARFAILOVER_CONFIG, if one is named, and merge.
+
+    A relative `store` becomes absolute, because a daemon changes its directory.
+    Arguments and errors as for `merge`.
+    """
+    path = options.get("config")
+    if path is None:
+        path = environ.get(CONFIG_VARIABLE)
+    if path == "":
+        raise ConfigError(f"--config or {CONFIG_VARIABLE} is empty; name a file or leave it out")
+    values = {} if path is None else osgi.read(Path(str(path)))
+    config = merge(kind, values, environ, options)
+    return dataclasses.replace(config, store=config.store.absolute())
+
+
+def merge(
+    kind: type[Config],
+    file_values: Mapping[str, osgi.Entry],
+    environ: Mapping[str, str],
+    options: Mapping[str, str | int | None],
+) -> Config:
+    """Return the configuration of `kind` from defaults < file < environment < options.
+
+    `options` are those of twisted.python.usage, by long name without the dashes: None
+    is an option that was not given, 0 a flag that was not. Raises ConfigError.
+    """
+    given: dict[str, Any] = {}
+    given.update(_from_file(kind, file_values))
+    given.update(_from_environment(kind, environ))
+    given.update(_from_options(kind, options))
+    for row in settings(kind):
+        if row.required and row.field not in given:
+            raise ConfigError(
+                f"no {row.field} is given; use {row.option}, {row.environment} "
+                f'or a line {row.osgi}="..." in the file of --config'
+            )
+    config = kind(**given)
+    _check(config)
+    return config
+
+
+def _from_file(kind: AnyKind, values: Mapping[str, osgi.Entry]) -> Iterator[tuple[str, Any]]:
+    known = {row.osgi: row for row in settings(kind)}
+    for name, entry in values.items():
+        if name in known:
+            yield _converted(known[name], entry.value, f"{entry.where}: {name}")
+        elif name not in _OAK_NAMES:
+            _unknown(f"{entry.where}: unknown property", name, known, "remove the line")
+        elif str(entry.value).lower() != "false":
+            raise ConfigError(f"{entry.where}: {name} is Oak's, not ours; {_OAK_NAMES[name]}")
+
+
+def _from_environment(kind: AnyKind, environ: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    known = {row.environment: row for row in settings(kind) if row.environment}
+    # One environment may serve a master and a slave: what the other knows is passed over.
+    passed = {row.environment for other in (MasterConfig, SlaveConfig) for row in settings(other)}
+    passed.add(CONFIG_VARIABLE)
+    for name in sorted(name for name in environ if name.startswith(PREFIX)):
+        if name in known:
+            yield _converted(known[name], environ[name], f"environment variable {name}")
+        elif name not in passed:
+            _unknown("unknown environment variable", name, known, "unset it")
+
+
+def _from_options(
+    kind: AnyKind, options: Mapping[str, str | int | None]
+) -> Iterator[tuple[str, Any]]:
+    known = {row.option[2:]: row for row in settings(kind) if row.option}
+    for name, value in options.items():
+        if name == "config" or value is None:
+            continue
+        if name not in known:
+            _unknown("unknown option", f"--{name}", [f"--{k}" for k in known], "leave it out")
+        if known[name].kind == "flag" and isinstance(value, int):
+            if value:
+                yield known[name].field, True
+        else:
+            yield _converted(known[name], value, f"option --{name}")
+
+
+def _converted(row: Setting, value: osgi.Value, where: str) -> tuple[str, Any]:
+    try:
+        return row.field, row.convert(value)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {value!r} {error}") from error
+
+
+def _unknown(what: str, name: str, known: Iterable[str], remedy: str) -> NoReturn:
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names)}."
+    raise ConfigError(f"{what} {name}; {hint} Otherwise {remedy}")
+
+
+def _check(config: MasterConfig | SlaveConfig) -> None:
+    """Refuse settings that are good one by one and not together; raises ConfigError."""
+    if isinstance(config, MasterConfig):
+        check_listener(config)
+    elif config.retry_max < config.retry_initial:
+        raise ConfigError(
+            f"retry_max {config.retry_max:g} s is shorter than retry_initial "
+            f"{config.retry_initial:g} s; raise --retry-max or lower --retry-initial"
+        )
+
+
+def check_listener(config: MasterConfig) -> None:
+    """Refuse a listener beyond loopback that was not asked for; raises ConfigError."""
+    if config.endpoint:
+        local, what = is_loopback_endpoint(config.endpoint), f"endpoint {config.endpoint!r}"
+    else:
+        local, what = is_loopback(config.interface), f"interface {config.interface!r}"
+    if not local and not config.allow_plaintext_listen:
+        raise ConfigError(
+            f"{what} can be reached from other machines, and the link is neither encrypted nor "
+            "authenticated; listen on 127.0.0.1 behind a tunnel, or accept it with "
+            "--allow-plaintext-listen"
+        )
