@@ -21,7 +21,7 @@ NULL_ID: SegmentId = bytes(16)
 MAX_RECORD_NUMBER = 0xFFFFFFFF
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_RECORD = re.compile(rf"({_UUID.pattern})(?::(0|[1-9][0-9]*)|\.([0-9a-f]{{8}}))")
+_RECORD = re.compile(rf"({_UUID.pattern})(?::(0|[1-9][0-9]{{0,9}})|\.([0-9a-f]{{8}}))")
 _SIGNED = struct.Struct(">qq")
 
 
