@@ -1,0 +1,1 @@
+"""Segment stores on disk: blocking files, no Twisted."""

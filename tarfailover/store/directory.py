@@ -1,0 +1,103 @@
+"""The directory of a store: which files count, and whether this module may read it.
+
+Facts: storage format, sections 1.1, 1.2 and 1.5.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from tarfailover.errors import (
+    DamagedStoreError,
+    FormatError,
+    NotAStoreError,
+    UnsupportedStoreError,
+)
+from tarfailover.format import manifest
+from tarfailover.format.tar import TarName
+from tarfailover.store.durable import told
+from tarfailover.store.tarreader import TarReader
+
+_MANIFEST_LIMIT = 64 * 1024
+
+
+class Choice(NamedTuple):
+    """The files of one tar number."""
+
+    winners: list[TarReader]
+    """The tar with the index that counts; without any valid index all letters, a first."""
+    losers: list[TarName]
+    """Letters that the winner supersedes."""
+
+
+def tar_names(directory: Path) -> list[TarName]:
+    """The tars in `directory`, by number and letter; raises NotAStoreError."""
+    if not directory.is_dir():
+        raise NotAStoreError(f"{directory} is no directory; give the path of a segmentstore")
+    with told("list", directory):
+        names = [TarName.parse(path.name) for path in directory.iterdir()]
+    return sorted(filter(None, names))
+
+
+def check_manifest(directory: Path) -> None:
+    """Raise unless the manifest says that this store can be read.
+
+    UnsupportedStoreError for a legacy store (tars without a manifest) and for a newer
+    one, DamagedStoreError for nonsense, NotAStoreError where there is nothing at all.
+    """
+    path = directory / manifest.NAME
+    names = tar_names(directory)
+    if not path.exists():
+        _refuse_without_manifest(directory, names)
+    with told("read", path), path.open("rb") as file:
+        data = file.read(_MANIFEST_LIMIT)
+    try:
+        version = manifest.parse(data)
+    except FormatError as error:
+        raise DamagedStoreError(
+            f"{error.within(str(path))}; restore it: one line, store.version=2"
+        ) from error
+    if version > manifest.CURRENT:
+        raise UnsupportedStoreError(
+            f"{path}: store.version is {version}; this tarfailover reads up to "
+            f"{manifest.CURRENT}: use a newer one"
+        )
+    if version not in manifest.READABLE:
+        raise DamagedStoreError(f"{path}: store.version is {version}; 1 and 2 exist")
+
+
+def _refuse_without_manifest(directory: Path, names: list[TarName]) -> None:
+    if names:
+        raise UnsupportedStoreError(
+            f"{directory} has tars but no manifest: it was written by the legacy oak-segment "
+            "module (Oak 1.0 to 1.6); migrate it with oak-upgrade first"
+        )
+    hint = ""
+    if (directory / "segmentstore").is_dir():
+        hint = f"; did you mean {directory / 'segmentstore'}?"
+    raise NotAStoreError(f"{directory} holds no segment store{hint}")
+
+
+def choose(directory: Path, names: list[TarName]) -> Choice:
+    """Open those of `names`, all of one number, that count.
+
+    Letters are tried from the last to the first; the first with a valid index wins, as
+    when Oak opens a store for writing. Files that vanish meanwhile are passed over.
+    """
+    without: list[TarReader] = []
+    for place in range(len(names) - 1, -1, -1):
+        try:
+            reader = TarReader.open(directory / str(names[place]), names[place])
+        except BaseException:
+            for other in without:
+                other.release()
+            raise
+        if reader.index is not None:
+            for other in without:
+                other.release()
+            return Choice([reader], [name for name in names if name != names[place]])
+        without.append(reader)
+    for reader in without:
+        reader.scan()
+    return Choice(without[::-1], [])

@@ -1,0 +1,137 @@
+"""The one class that writes, syncs, renames and removes.
+
+Everything that changes a store goes through a `Disk`, so that what is promised can be
+seen in one place and a crash can be simulated after every single step.
+
+Promised: after `sync` returns, the bytes written to that file survive a power failure;
+after `sync_directory` returns, so do the names created, replaced and removed in it;
+`replace_file` leaves either the old or the new content under the name, never a mixture.
+Not promised: any order among writes that were not yet synced.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tarfailover.errors import StoreIOError
+
+_IOV_MAX = 1024
+"""Buffers in one system call, at most: the limit of Linux."""
+
+_REMEDIES = {
+    errno.ENOSPC: "free space on this file system, then start again; nothing was lost",
+    errno.EDQUOT: "raise the disk quota, then start again; nothing was lost",
+    errno.EACCES: "give this user the right to it",
+    errno.EPERM: "give this user the right to it",
+    errno.EROFS: "mount the file system writable",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "raise the system's limit of open files",
+    errno.EIO: "the disk reports an error: check it, and verify the store",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path",
+}
+
+Buffer = bytes | bytearray | memoryview
+
+
+@contextmanager
+def told(doing: str, path: Path) -> Iterator[None]:
+    """Turn an OSError of the block into a StoreIOError that names `path` and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "check the file system")
+        raise StoreIOError(f"{path}: cannot {doing}: {error.strerror}; {remedy}") from error
+
+
+class Disk:
+    """Changes files durably; descriptors are plain integers."""
+
+    def make_directory(self, path: Path) -> None:
+        """Create the directory `path` and its parents if they are missing."""
+        with told("create the directory", path):
+            path.mkdir(parents=True, exist_ok=True)
+
+    def create(self, path: Path) -> int:
+        """A descriptor of the new, empty file `path`.
+
+        Its name is durable only once the directory was synced.
+        """
+        with told("create", path):
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+
+    def open(self, path: Path, *, create: bool = False) -> int:
+        """A descriptor of `path` for reading and writing."""
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        with told("open for writing", path):
+            return os.open(path, flags, 0o644)
+
+    def write(self, fd: int, path: Path, buffers: Sequence[Buffer], offset: int) -> int:
+        """Write all `buffers` one after the other from `offset` on; returns the new end."""
+        with told("write", path):
+            for first in range(0, len(buffers), _IOV_MAX):
+                offset = _write_all(fd, buffers[first : first + _IOV_MAX], offset)
+        return offset
+
+    def truncate(self, fd: int, path: Path, size: int) -> None:
+        """Cut the file to `size` bytes."""
+        with told("truncate", path):
+            os.ftruncate(fd, size)
+
+    def sync(self, fd: int, path: Path) -> None:
+        """Wait until the file's bytes and size are on the disk."""
+        with told("sync", path):
+            os.fdatasync(fd)
+
+    def sync_directory(self, path: Path) -> None:
+        """Wait until the names in directory `path` are on the disk."""
+        with told("sync the directory", path):
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename within one directory, replacing `target`; then sync the directory."""
+        with told(f"rename to {target.name}", source):
+            source.replace(target)
+        self.sync_directory(target.parent)
+
+    def remove(self, path: Path) -> None:
+        """Remove `path`; then sync the directory."""
+        with told("remove", path):
+            path.unlink(missing_ok=True)
+        self.sync_directory(path.parent)
+
+    def replace_file(self, path: Path, data: bytes) -> None:
+        """Make `data` the content of `path`, or leave the old content: nothing in between."""
+        temporary = path.with_name(path.name + ".new")
+        fd = self.open(temporary, create=True)
+        try:
+            self.truncate(fd, temporary, 0)
+            self.write(fd, temporary, [data], 0)
+            self.sync(fd, temporary)
+        finally:
+            os.close(fd)
+        self.rename(temporary, path)
+
+
+def _write_all(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
+    total = sum(map(len, buffers))
+    done = os.pwritev(fd, buffers, offset)
+    while done < total:
+        done += os.pwritev(fd, _rest(buffers, done), offset + done)
+    return offset + total
+
+
+def _rest(buffers: Sequence[Buffer], done: int) -> list[Buffer]:
+    for place, buffer in enumerate(buffers):
+        if done < len(buffer):
+            return [memoryview(buffer)[done:], *buffers[place + 1 :]]
+        done -= len(buffer)
+    return []

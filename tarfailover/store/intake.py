@@ -1,0 +1,58 @@
+"""The gate: segments from a peer or a builder, verified before they are stored.
+
+A segment passes when its checksum, kind, length, header and reference table are right
+(design, rule 1).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tarfailover.errors import FormatError
+from tarfailover.format import segment as segments
+from tarfailover.ids import NO_GENERATION, SegmentId, is_bulk, text
+from tarfailover.store import blobids
+from tarfailover.store.durable import Buffer
+from tarfailover.store.opentar import Incoming
+
+
+class Arrival(NamedTuple):
+    """A segment as it came: nothing about it is believed yet."""
+
+    segment: SegmentId
+    crc: int
+    length: int
+    chunks: Sequence[Buffer]
+
+    @classmethod
+    def of(cls, segment: SegmentId, data: bytes) -> Arrival:
+        """A segment made in this process, whose checksum is that of its data."""
+        return cls(segment, zlib.crc32(data), len(data), [data])
+
+
+def verify(arrival: Arrival, read: blobids.Read) -> Incoming:
+    """The arrival as a segment that may be stored; raises FormatError if it may not.
+
+    `read` gives the segments stored before, where long blob ids may lie.
+    """
+    segment, announced, length, chunks = arrival
+    crc = 0
+    for chunk in chunks:
+        crc = zlib.crc32(chunk, crc)
+    if crc != announced or sum(map(len, chunks)) != length:
+        raise FormatError(
+            f"segment {text(segment)}: the checksum of its {length} bytes is {crc:08x}, "
+            f"announced was {announced:08x}",
+            0,
+        )
+    if is_bulk(segment) and 1 <= length <= segments.MAX_SEGMENT:
+        return Incoming(segment, crc, NO_GENERATION, (), (), length, chunks)
+    data = bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
+    try:
+        generation, references = segments.inspect(segment, data)
+    except FormatError as error:
+        raise error.within(f"segment {text(segment)}") from None
+    blobs = blobids.mentioned(segment, data, references, read)
+    return Incoming(segment, crc, generation, references, blobs, length, [data])

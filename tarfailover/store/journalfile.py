@@ -1,0 +1,54 @@
+"""The journal of a store that is written: heads are appended to it durably.
+
+Facts: storage format, sections 1.3 and 8. After a crash the last line may be torn; a
+line glued to it would be lost, so the end is looked at before the first append.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tarfailover.format.journal import JournalLine
+from tarfailover.ids import RecordId
+from tarfailover.store.durable import Disk, told
+
+
+class JournalFile:
+    """Appends to ``journal.log``; opened and created with the first append."""
+
+    def __init__(self, path: Path, disk: Disk) -> None:
+        self._path = path
+        self._disk = disk
+        self._fd = -1
+        self._end = 0
+        self._torn = False
+
+    def append(self, head: RecordId, time_ms: int) -> None:
+        """Write and sync the line of `head`; raises StoreIOError."""
+        fd = self._open() if self._fd < 0 else self._fd
+        line = (b"\n" if self._torn else b"") + JournalLine(head, time_ms).encode()
+        end = self._disk.write(fd, self._path, [line], self._end)
+        self._disk.sync(fd, self._path)
+        self._end, self._torn = end, False
+
+    def _open(self) -> int:
+        new = not self._path.exists()
+        fd = self._disk.open(self._path, create=True)
+        try:
+            if new:
+                self._disk.sync_directory(self._path.parent)
+            with told("read", self._path):
+                self._end = os.fstat(fd).st_size
+                self._torn = self._end > 0 and os.pread(fd, 1, self._end - 1) != b"\n"
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+        return fd
+
+    def close(self) -> None:
+        """Close the file if it was opened."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

@@ -1,0 +1,125 @@
+"""The tar that is being written: appended to, then sealed with its trailing entries.
+
+Facts: storage format, sections 2, 3 and 9. The file is created together with its first
+segment. Every write goes to a known offset, so that one that failed half-way is simply
+written over; what was sealed was synced before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tarfailover.format import binrefs, graph, index, tar
+from tarfailover.format.binrefs import BinaryReferences
+from tarfailover.format.index import IndexEntry
+from tarfailover.format.tar import BLOCK, TarName
+from tarfailover.ids import Generation, SegmentId
+from tarfailover.store.durable import Buffer, Disk
+from tarfailover.store.tarreader import Scanned, TarReader
+
+
+class Incoming(NamedTuple):
+    """A verified segment on its way to the disk."""
+
+    segment: SegmentId
+    crc: int
+    generation: Generation
+    references: tuple[SegmentId, ...]
+    blobs: tuple[bytes, ...]
+    """The external blob ids that it mentions."""
+    length: int
+    chunks: Sequence[Buffer]
+    """The data, in pieces that need not be joined."""
+
+
+class OpenTar:
+    """A tar without an index, owned by one writer."""
+
+    def __init__(self, path: Path, name: TarName, disk: Disk, fd: int, reader: TarReader) -> None:
+        self.path = path
+        self.name = name
+        self.reader = reader
+        self._disk = disk
+        self._fd = fd
+        self.size = reader.scan_end
+        self._blobs: BinaryReferences = {}
+        self._dirty = False
+
+    @classmethod
+    def create(cls, directory: Path, name: TarName, disk: Disk) -> OpenTar:
+        """A new, empty tar; the caller syncs the directory before it counts on the name."""
+        path = directory / str(name)
+        fd = disk.create(path)
+        return cls(path, name, disk, fd, TarReader(path, name, os.dup(fd)))
+
+    @classmethod
+    def reopen(cls, reader: TarReader, disk: Disk) -> OpenTar:
+        """The tar of a writer that died, behind its last whole entry; `reader` has scanned it."""
+        reader.acquire()
+        return cls(reader.path, reader.name, disk, disk.open(reader.path), reader)
+
+    def append(self, segments: Sequence[Incoming], mtime: int) -> list[IndexEntry]:
+        """Write `segments` in this order; `mtime` in seconds since 1970."""
+        buffers: list[Buffer] = []
+        found: list[Scanned] = []
+        at = self.size
+        for each in segments:
+            name = tar.segment_entry_name(each.segment, each.crc)
+            padding = bytes(tar.padded(each.length) - each.length)
+            buffers += [tar.encode_header(name, each.length, mtime), *each.chunks, padding]
+            entry = IndexEntry(each.segment, at + BLOCK, each.length, each.generation)
+            found.append(Scanned(entry, b"".join(each.references)))
+            at += BLOCK + each.length + len(padding)
+        self._dirty = True
+        self._disk.write(self._fd, self.path, buffers, self.size)
+        self.size = at
+        self.reader.extend(found)
+        for each in segments:
+            self.mention(each)
+        return [each.entry for each in found]
+
+    def mention(self, segment: Incoming) -> None:
+        """Remember which external blobs a segment mentions."""
+        if segment.blobs:
+            by_segment = self._blobs.setdefault(segment.generation, {})
+            by_segment[segment.segment] = list(segment.blobs)
+
+    def sync(self) -> None:
+        """Wait until all that was appended is on the disk."""
+        if self._dirty:
+            self._disk.sync(self._fd, self.path)
+            self._dirty = False
+
+    def seal(self, mtime: int) -> None:
+        """Write the trailing entries, sync, and let the reader find the index."""
+        rows = {segment: _ids(row) for segment, row in self.reader.graph().items()}
+        parts = (
+            (".brf", binrefs.encode(self._blobs)),
+            (".gph", graph.encode(rows)),
+            (".idx", index.encode(self.reader.scanned)),
+        )
+        buffers: list[Buffer] = []
+        for suffix, data in parts:
+            name = (str(self.name) + suffix).encode("ascii")
+            buffers += [tar.encode_header(name, len(data), mtime), data]
+        self._dirty = True
+        end = self._disk.write(self._fd, self.path, [*buffers, tar.END_OF_ARCHIVE], self.size)
+        self._disk.truncate(self._fd, self.path, end)
+        self.sync()
+        self.reader.load_index()
+
+    def close(self) -> None:
+        """Let go of the file, as it is."""
+        os.close(self._fd)
+        self.reader.release()
+
+
+def _ids(row: memoryview) -> list[bytes]:
+    return [bytes(row[at : at + 16]) for at in range(0, len(row), 16)]
+
+
+Clock = Callable[[], float]
+"""Seconds since 1970."""

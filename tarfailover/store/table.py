@@ -1,0 +1,181 @@
+"""Where every segment lies: a table of all tars' indexes.
+
+A *rank* counts segments in tar order: by tar number, letter, position. The bulk of the
+table is numpy arrays, about 45 bytes a segment; what was added since is a dict. The
+table only ever grows at its end and what it says about a rank never changes, so a
+snapshot is the table and a count, and one thread may append while others look up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tarfailover.format.index import IndexEntry
+from tarfailover.ids import Generation, SegmentId
+
+Array = npt.NDArray[Any]
+
+MERGE_AT = 65536
+"""Segments in the dict at which they are merged into the arrays."""
+
+_KEY = np.dtype([("msb", ">u8"), ("lsb", ">u8")])
+
+
+class Columns(NamedTuple):
+    """Segments as arrays of one length, in tar order."""
+
+    msb: Array
+    lsb: Array
+    position: Array
+    length: Array
+    generation: Array
+    full: Array
+    compacted: Array
+
+    @classmethod
+    def of_index(cls, entries: Array) -> Columns:
+        """The columns of a parsed index (`format.index.Index.entries`), by position."""
+        rows = entries[np.argsort(entries["position"], kind="stable")]
+        names = rows.dtype.names or ()
+        full = rows["full"] if "full" in names else rows["generation"]
+        bulk = (rows["lsb"].astype("u8") >> np.uint64(60)) == 0xB
+        compacted = rows["compacted"] if "compacted" in names else ~bulk
+        return cls(
+            rows["msb"].astype("u8"),
+            rows["lsb"].astype("u8"),
+            rows["position"].astype("u4"),
+            rows["length"].astype("u4"),
+            rows["generation"].astype("u4"),
+            full.astype("u4"),
+            compacted.astype("?"),
+        )
+
+    @classmethod
+    def of_entries(cls, entries: Sequence[IndexEntry]) -> Columns:
+        """The columns of `entries`, in their order."""
+        keys = np.frombuffer(b"".join(e.segment for e in entries), _KEY)
+        return cls(
+            keys["msb"].astype("u8"),
+            keys["lsb"].astype("u8"),
+            np.array([e.position for e in entries], "u4"),
+            np.array([e.length for e in entries], "u4"),
+            np.array([e.generation.generation for e in entries], "u4"),
+            np.array([e.generation.full for e in entries], "u4"),
+            np.array([e.generation.compacted for e in entries], "?"),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Columns]) -> Columns:
+        """All `parts` one after the other."""
+        return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+_EMPTY = Columns.of_entries([])
+
+
+class SegmentTable:
+    """A mapping from segment to rank, and from rank to what an index says."""
+
+    def __init__(self, columns: Columns = _EMPTY) -> None:
+        self._base = columns
+        self._order = np.argsort(columns.msb, kind="stable").astype("u4")
+        self._sorted = columns.msb[self._order]
+        self._size = len(columns.msb)
+        self._tail: list[IndexEntry] = []
+        self._ranks: dict[SegmentId, int] = {}
+
+    def __len__(self) -> int:
+        return self._size + len(self._tail)
+
+    def append(self, entries: Iterable[IndexEntry]) -> None:
+        """Add segments behind the last one; of two copies the first keeps being found."""
+        for entry in entries:
+            if self.find(entry.segment) < 0:
+                self._ranks[entry.segment] = self._size + len(self._tail)
+            self._tail.append(entry)
+
+    def merged(self) -> SegmentTable:
+        """Itself, or a table of the same ranks in which the dict has become arrays."""
+        if len(self._tail) < MERGE_AT:
+            return self
+        return SegmentTable(Columns.joined([self._base, Columns.of_entries(self._tail)]))
+
+    def find(self, segment: SegmentId) -> int:
+        """The rank of `segment`, or -1."""
+        rank = self._ranks.get(segment)
+        if rank is not None:
+            return rank
+        msb = int.from_bytes(segment[:8], "big")
+        at = int(self._sorted.searchsorted(np.uint64(msb)))
+        while at < self._size and int(self._sorted[at]) == msb:
+            rank = int(self._order[at])
+            if int(self._base.lsb[rank]) == int.from_bytes(segment[8:], "big"):
+                return rank
+            at += 1
+        return -1
+
+    def find_all(self, ids: bytes | memoryview) -> Array:
+        """The ranks of ids that lie one after the other in `ids`; -1 where there is none."""
+        keys = np.frombuffer(ids, _KEY)
+        found = self._find_in_base(keys["msb"].astype("u8"), keys["lsb"].astype("u8"))
+        if self._tail:
+            view = memoryview(ids)
+            for place in np.flatnonzero(found < 0).tolist():
+                found[place] = self._ranks.get(bytes(view[16 * place : 16 * place + 16]), -1)
+        return found
+
+    def _find_in_base(self, msb: Array, lsb: Array) -> Array:
+        found = np.full(len(msb), -1, "i8")
+        if not self._size:
+            return found
+        at = self._sorted.searchsorted(msb)
+        left = np.arange(len(msb))
+        while len(left):
+            inside = at[left] < self._size
+            left = left[inside]
+            left = left[self._sorted[at[left]] == msb[left]]
+            ranks = self._order[at[left]]
+            same = self._base.lsb[ranks] == lsb[left]
+            found[left[same]] = ranks[same]
+            left = left[~same]
+            at[left] += 1
+        return found
+
+    def segment(self, rank: int) -> SegmentId:
+        """The id at `rank`."""
+        if rank >= self._size:
+            return self._tail[rank - self._size].segment
+        msb, lsb = int(self._base.msb[rank]), int(self._base.lsb[rank])
+        return msb.to_bytes(8, "big") + lsb.to_bytes(8, "big")
+
+    def entry(self, rank: int) -> IndexEntry:
+        """All that is known about the segment at `rank`."""
+        if rank >= self._size:
+            return self._tail[rank - self._size]
+        b = self._base
+        triple = Generation(int(b.generation[rank]), int(b.full[rank]), bool(b.compacted[rank]))
+        return IndexEntry(self.segment(rank), int(b.position[rank]), int(b.length[rank]), triple)
+
+    def extents(self, ranks: Array) -> tuple[bytes, Array]:
+        """The ids at `ranks`, one after the other, and the lengths of those segments."""
+        ids = np.empty(len(ranks), _KEY)
+        lengths = np.empty(len(ranks), "u4")
+        inside = ranks < self._size
+        low = ranks[inside]
+        ids["msb"][inside], ids["lsb"][inside] = self._base.msb[low], self._base.lsb[low]
+        lengths[inside] = self._base.length[low]
+        for place in np.flatnonzero(~inside).tolist():
+            entry = self._tail[int(ranks[place]) - self._size]
+            ids[place] = np.frombuffer(entry.segment, _KEY)[0]
+            lengths[place] = entry.length
+        return ids.tobytes(), lengths
+
+    def columns(self, start: int, stop: int) -> Columns:
+        """The columns of the ranks from `start` to before `stop`."""
+        parts = [Columns(*(column[start:stop] for column in self._base))]
+        tail = self._tail[max(0, start - self._size) : max(0, stop - self._size)]
+        return Columns.joined([*parts, Columns.of_entries(tail)])

@@ -1,0 +1,297 @@
+"""One tar file, read: through its index, or by a scan where it has none.
+
+Facts: storage format, sections 1.2 and 2. The file is opened once and kept open, so
+that what a snapshot holds stays readable after cleanup has removed the name.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tarfailover.errors import DamagedStoreError, FormatError, UnsupportedStoreError
+from tarfailover.format import binrefs, graph, index, segment, tar, trailer
+from tarfailover.format.binrefs import BinaryReferences
+from tarfailover.format.graph import Graph
+from tarfailover.format.index import Index, IndexEntry
+from tarfailover.format.tar import BLOCK, TarName
+from tarfailover.ids import is_data
+from tarfailover.store.durable import told
+from tarfailover.store.table import Columns, SegmentTable
+
+_TAIL_GUESS = 64 * 1024
+_MIN_TAIL = 2 * BLOCK + 16
+
+
+class Scanned(NamedTuple):
+    """A segment that a scan met, verified."""
+
+    entry: IndexEntry
+    references: bytes
+    """The reference table: n × 16 bytes."""
+
+
+class Fault(NamedTuple):
+    """Something wrong in a file; `where` names it, `offset` counts from its start."""
+
+    where: str
+    offset: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}, offset {self.offset}: {self.what}"
+
+
+class TarReader:
+    """An open tar file.
+
+    `index` is None for a tar that has no valid one: it is being written, or its writer
+    died. Then `scan` finds the segments, and continues where it stopped when called again.
+    """
+
+    def __init__(self, path: Path, name: TarName, fd: int) -> None:
+        self.path = path
+        self.name = name
+        self._fd = fd
+        self._holders = 1
+        self._guard = threading.Lock()
+        self.status = os.fstat(fd)
+        self.index: Index | None = None
+        self.index_fault: FormatError | None = None
+        self.scanned: list[IndexEntry] = []
+        self._scanned_graph: Graph = {}
+        self.faults: list[Fault] = []
+        self.scan_end = 0
+        """Offset behind the last whole segment entry that a scan met."""
+        self._next = 0
+
+    @classmethod
+    def open(cls, path: Path, name: TarName) -> TarReader:
+        """Open `path`; raises StoreIOError, and UnsupportedStoreError for a legacy tar."""
+        with told("open", path):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        reader = cls(path, name, fd)
+        try:
+            reader.load_index()
+        except BaseException:
+            reader.release()
+            raise
+        return reader
+
+    # lifetime: every snapshot that shows this tar holds it
+
+    def acquire(self) -> None:
+        """Count one more holder."""
+        with self._guard:
+            self._holders += 1
+
+    def release(self) -> None:
+        """Count one holder less; the last one closes the file."""
+        with self._guard:
+            self._holders -= 1
+            last = self._holders == 0
+        if last:
+            os.close(self._fd)
+
+    # bytes
+
+    def size(self) -> int:
+        """The file's length now, in bytes."""
+        with told("look at", self.path):
+            return os.fstat(self._fd).st_size
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset` on; fewer only at the end of the file."""
+        with told("read", self.path):
+            data = os.pread(self._fd, size, offset)
+            while len(data) < size:
+                more = os.pread(self._fd, size - len(data), offset + len(data))
+                if not more:
+                    break
+                data += more
+        return data
+
+    def verified(self, entry: IndexEntry, block: bytes | memoryview) -> tuple[int, memoryview]:
+        """Checksum and data of `entry` out of `block`, which begins with its header.
+
+        Raises DamagedStoreError, naming file and offset, if header, name or checksum
+        do not fit.
+        """
+        at = entry.position - BLOCK
+        try:
+            header = tar.parse_header(block)
+        except FormatError as error:
+            raise DamagedStoreError(str(error.within(str(self.path), at))) from error
+        name = tar.parse_segment_name(header.name) if header else None
+        data = memoryview(block)[BLOCK : BLOCK + entry.length]
+        crc = zlib.crc32(data)
+        if name is None or header is None or name.segment != entry.segment:
+            self._damaged(at, "the entry here is not the one that the index names")
+        elif header.size != entry.length or len(data) != entry.length:
+            self._damaged(at, f"the entry is {header.size} bytes, the index says {entry.length}")
+        elif name.crc is not None and name.crc != crc:
+            self._damaged(
+                entry.position, f"the checksum is {crc:08x}, the entry's name says {name.crc:08x}"
+            )
+        return crc, data
+
+    def segment(self, entry: IndexEntry) -> bytes:
+        """The data of `entry`, checksum verified; raises DamagedStoreError."""
+        block = self.read(entry.position - BLOCK, BLOCK + entry.length)
+        return bytes(self.verified(entry, block)[1])
+
+    def _damaged(self, offset: int, what: str) -> None:
+        raise DamagedStoreError(
+            f"{self.path}, offset {offset}: {what}; restore the file from a copy of the store"
+        )
+
+    # the index and what lies before it
+
+    def load_index(self) -> bool:
+        """Read the index if there is a valid one; tells whether there is.
+
+        Raises UnsupportedStoreError for an index of the legacy module.
+        """
+        size = self.size()
+        base = max(0, size - _TAIL_GUESS)
+        tail = self.read(base, size - base)
+        try:
+            if len(tail) < _MIN_TAIL:
+                raise FormatError(f"a tar of {size} bytes has no index", 0)
+            wanted = index.tail_size(tail, size)
+            if wanted > len(tail):
+                base = size - wanted
+                tail = self.read(base, wanted)
+            self.index = index.parse(tail, size)
+            self.index_fault = None
+        except FormatError as error:
+            self.index_fault = error.within(str(self.path), base)
+            if "legacy" in error.what:
+                raise UnsupportedStoreError(str(self.index_fault)) from error
+        return self.index is not None
+
+    @property
+    def indexed(self) -> int:
+        """Segments in the index, 0 without one."""
+        return len(self.index.entries) if self.index is not None else 0
+
+    def columns(self) -> Columns:
+        """The segments of this tar, by position; of an unclosed tar those scanned so far."""
+        if self.index is not None:
+            return Columns.of_index(self.index.entries)
+        return Columns.of_entries(self.scanned)
+
+    def entries(self) -> Iterator[IndexEntry]:
+        """Every segment of this tar, by position."""
+        table = SegmentTable(self.columns())
+        return map(table.entry, range(len(table)))
+
+    def graph(self) -> Graph:
+        """The references of each segment of this tar that has any.
+
+        Where the tar has no valid graph they are read from the segments. Raises
+        DamagedStoreError.
+        """
+        if self.index is None:
+            return self._scanned_graph
+        try:
+            return self.stored_graph()
+        except FormatError:
+            return self._graph_of_segments()
+
+    def stored_graph(self) -> Graph:
+        """The graph entry itself; raises FormatError with the offset in the file."""
+        base, data = self._trailing()
+        try:
+            return graph.parse(data, len(data))
+        except FormatError as error:
+            raise error.within(str(self.path), base) from None
+
+    def binary_references(self) -> BinaryReferences:
+        """The binary references of a closed tar; raises FormatError with the offset."""
+        base, data = self._trailing()
+        try:
+            size = trailer.extent(graph.parse_footer(data, len(data)).size - trailer.FOOTER_SIZE)
+            return binrefs.parse(data, len(data) - size)
+        except FormatError as error:
+            raise error.within(str(self.path), base) from None
+
+    def _trailing(self) -> tuple[int, bytes]:
+        """Offset and bytes of what lies between the last segment and the index."""
+        if self.index is None:
+            raise FormatError("there is no index, so no graph can be found", 0, str(self.path))
+        rows = self.index.entries
+        ends = rows["position"].astype("i8") + rows["length"].astype("i8")
+        base = tar.padded(int(ends.max()))
+        return base, self.read(base, max(0, self.index.start - base))
+
+    def _graph_of_segments(self) -> Graph:
+        found = [e for e in self.entries() if is_data(e.segment)]
+        return {e.segment: memoryview(b"".join(segment.references(self.segment(e)))) for e in found}
+
+    # a tar without an index
+
+    def scan(self) -> list[Scanned]:
+        """Read on from where the last scan stopped; returns the segments that are new.
+
+        Stops at the first entry that is incomplete, all zero, or has a wrong header
+        checksum: beside a living writer the rest follows later. An entry whose data
+        does not fit its checksum is passed over and becomes a fault.
+        """
+        fresh: list[Scanned] = []
+        size = self.size()
+        while (header := self._next_header(size)) is not None:
+            stop = self._next + header.extent
+            found = self._scan_entry(header, last=stop == size)
+            if found is None and stop == size:
+                break
+            fresh += [found] if found else []
+            self._next = stop
+        self.extend(fresh)
+        return fresh
+
+    def extend(self, found: Iterable[Scanned]) -> None:
+        """Take `found` as scanned: what a scan met, or what this process itself appended."""
+        for each in found:
+            self.scanned.append(each.entry)
+            if each.references:
+                self._scanned_graph[each.entry.segment] = memoryview(each.references)
+
+    def _next_header(self, size: int) -> tar.Entry | None:
+        """The header of the next entry if all of that lies within `size` bytes."""
+        if self._next + BLOCK > size:
+            return None
+        try:
+            header = tar.parse_header(self.read(self._next, BLOCK))
+        except FormatError as error:
+            self._note(self._next, error.what)
+            return None
+        return header if header and self._next + header.extent <= size else None
+
+    def _scan_entry(self, header: tar.Entry, *, last: bool) -> Scanned | None:
+        name = tar.parse_segment_name(header.name)
+        if name is None:
+            return None
+        position = self._next + BLOCK
+        data = self.read(position, header.size)
+        try:
+            if name.crc is not None and zlib.crc32(data) != name.crc:
+                raise FormatError(f"the checksum of the data is not {name.crc:08x}", 0)
+            generation, references = segment.inspect(name.segment, data)
+        except FormatError as error:
+            # The last entry may still be on its way from a living writer.
+            if not last:
+                self._note(position + error.offset, error.what)
+            return None
+        self.scan_end = self._next + header.extent
+        entry = IndexEntry(name.segment, position, header.size, generation)
+        return Scanned(entry, b"".join(references))
+
+    def _note(self, offset: int, what: str) -> None:
+        fault = Fault(str(self.path), offset, what)
+        if fault not in self.faults:
+            self.faults.append(fault)

@@ -1,0 +1,306 @@
+"""The one writer of a store.
+
+Keeps the ten rules of the storage format, section 9, and the design's rules 1 to 4 and
+7: the lock is held from before the first change; segments are verified, and written
+after all that they refer to; a journal line is written when the closure of its head is
+whole and synced. The order of a commit: segments → sync of every tar touched → sync of
+the directory → journal line → sync of the journal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
+from pathlib import Path
+from types import TracebackType
+
+from tarfailover.errors import NoHeadError, SegmentMissingError, StoreIOError, TarFailoverError
+from tarfailover.format import manifest
+from tarfailover.format.tar import MAX_TAR, TAR_LIMIT, TarName
+from tarfailover.ids import RecordId, SegmentId, text
+from tarfailover.store import closure, recovery
+from tarfailover.store.directory import check_manifest, tar_names
+from tarfailover.store.durable import Disk
+from tarfailover.store.heads import HeadFinder, missing_text
+from tarfailover.store.intake import Arrival, verify
+from tarfailover.store.journalfile import JournalFile
+from tarfailover.store.lock import RepositoryLock
+from tarfailover.store.opentar import Clock, Incoming, OpenTar
+from tarfailover.store.snapshot import Head, Snapshot, tars_of
+from tarfailover.store.table import Columns, SegmentTable
+from tarfailover.store.tarreader import TarReader
+
+
+class StoreWriter:
+    """A store opened for writing; one thread at a time may use it.
+
+    An error of the disk while syncing ends all writing through this object: what had
+    been written may be lost without any later sync saying so. Open the store again.
+    """
+
+    def __init__(
+        self, directory: Path, lock: RepositoryLock, disk: Disk, tar_limit: int, clock: Clock
+    ) -> None:
+        self.directory = directory
+        self.head: RecordId | None = None
+        self.repairs: tuple[str, ...] = ()
+        """What opening had to mend, a sentence each."""
+        self._lock = lock
+        self._disk = disk
+        self._clock = clock
+        self._tar_limit = min(tar_limit, MAX_TAR // 2)
+        self._finder = HeadFinder(directory)
+        self._journal = JournalFile(self._finder.path, disk)
+        self._readers: list[TarReader] = []
+        self._starts: list[int] = []
+        self._table = SegmentTable()
+        self._current: OpenTar | None = None
+        self._names_dirty = False
+        self._failure: StoreIOError | None = None
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        *,
+        create: bool = False,
+        headless: bool = False,
+        tar_limit: int = TAR_LIMIT,
+        disk: Disk | None = None,
+        clock: Clock = time.time,  # noqa: TID251 - the default of an argument
+    ) -> StoreWriter:
+        """Lock `directory`, mend what a crash left, and find the head.
+
+        `create` allows a directory that is missing or empty. `headless` allows tars
+        without a head: a first copy that was interrupted. `tar_limit` is the size in
+        bytes at which a tar is closed. Raises StoreLockedError, NotAStoreError,
+        UnsupportedStoreError, DamagedStoreError, NoHeadError or StoreIOError.
+        """
+        disk = disk or Disk()
+        if create:
+            disk.make_directory(directory)
+        fresh = create and not tar_names(directory) and not (directory / manifest.NAME).exists()
+        if not fresh:
+            check_manifest(directory)
+        writer = cls(directory, RepositoryLock.acquire(directory), disk, tar_limit, clock)
+        try:
+            writer._prepare(headless=headless)
+        except BaseException:
+            writer._abandon()
+            raise
+        return writer
+
+    def _prepare(self, *, headless: bool) -> None:
+        recovery.write_manifest(self.directory, self._disk)
+        recovered = recovery.recover(self.directory, self._disk, int(self._clock()))
+        self._readers = recovered.readers
+        columns = [reader.columns() for reader in self._readers]
+        self._table = SegmentTable(Columns.joined(columns)) if columns else SegmentTable()
+        self._starts = [0, *accumulate(len(part.msb) for part in columns)][: len(columns)]
+        self.repairs = recovered.repairs
+        self._find_head(headless=headless)
+
+    def _find_head(self, *, headless: bool) -> None:
+        snapshot = self._bare()
+        try:
+            head = self._finder.find(snapshot)
+        except NoHeadError:
+            if snapshot.count and not headless:
+                raise
+            return
+        finally:
+            snapshot.release()
+        self.head = head.record
+        self.repairs += tuple(f"stepped back in the journal over {why}" for why in head.skipped)
+
+    # reading
+
+    def _bare(self) -> Snapshot:
+        return Snapshot(self._table, tars_of(self._readers, self._starts), None)
+
+    def snapshot(self) -> Snapshot:
+        """All that is stored now, synced or not, under the current head; to be released."""
+        bare = self._bare()
+        if self.head is None:
+            return bare
+        generation = bare.entry(self.head.segment)[1].generation
+        shown = bare.with_head(Head(self.head, 0, generation))
+        bare.release()
+        return shown
+
+    def contains(self, segment: SegmentId) -> bool:
+        """Whether `segment` is stored."""
+        return self._table.find(segment) >= 0
+
+    def lacking(self, ids: Sequence[SegmentId]) -> list[SegmentId]:
+        """Those of `ids` that are not stored, in their order."""
+        found = self._table.find_all(b"".join(ids)).tolist() if ids else []
+        return [segment for segment, rank in zip(ids, found, strict=True) if rank < 0]
+
+    def read(self, segment: SegmentId) -> bytes:
+        """The data of `segment`; raises SegmentMissingError, DamagedStoreError."""
+        snapshot = self._bare()
+        try:
+            return snapshot.read(segment)
+        finally:
+            snapshot.release()
+
+    def missing(self, head: SegmentId) -> list[SegmentId]:
+        """What the closure of the segment `head` lacks; empty if a head in it can be set."""
+        found = self._walk(head)
+        return [each.segment for each in found.missing]
+
+    def _walk(self, head: SegmentId) -> closure.Closure:
+        snapshot = self._bare()
+        try:
+            return closure.walk(snapshot, [head], self._finder.known)
+        finally:
+            snapshot.release()
+
+    # writing
+
+    def append(self, segment: SegmentId, data: bytes) -> None:
+        """Store one segment that this process made.
+
+        Raises FormatError if it is no valid segment, SegmentMissingError if something
+        in its table is not stored, StoreIOError.
+        """
+        incoming = verify(Arrival.of(segment, data), self.read)
+        absent = self.lacking(incoming.references)
+        if absent:
+            raise SegmentMissingError(
+                f"segment {text(segment)} refers to {text(absent[0])}, which is not stored yet"
+            )
+        self.store([incoming])
+
+    def store(self, segments: Sequence[Incoming]) -> None:
+        """Write verified segments in this order; those already stored are left out.
+
+        The caller answers for their order: references before referrers. Raises
+        StoreIOError.
+        """
+        self._check_usable()
+        batch: list[Incoming] = []
+        size = 0
+        for each in _distinct(segments):
+            if self.contains(each.segment):
+                continue
+            batch.append(each)
+            size += 512 + -(-each.length // 512) * 512
+            if self._size() + size >= self._tar_limit:
+                self._write(batch)
+                self._seal()
+                batch, size = [], 0
+        self._write(batch)
+
+    def _size(self) -> int:
+        return self._current.size if self._current else 0
+
+    def _write(self, batch: Sequence[Incoming]) -> None:
+        if not batch:
+            return
+        tar = self._current or self._begin()
+        self._table.append(tar.append(batch, int(self._clock())))
+        self._table = self._table.merged()
+
+    def _begin(self) -> OpenTar:
+        number = self._readers[-1].name.number + 1 if self._readers else 0
+        tar = OpenTar.create(self.directory, TarName(number), self._disk)
+        tar.reader.acquire()
+        self._readers.append(tar.reader)
+        self._starts.append(len(self._table))
+        self._names_dirty = True
+        self._current = tar
+        return tar
+
+    def _seal(self) -> None:
+        if self._current is None:
+            return
+        with self._poisoned_by_errors():
+            self._current.seal(int(self._clock()))
+        self._current.close()
+        self._current = None
+
+    def commit(self, head: RecordId, time_ms: int) -> None:
+        """Make `head` the head, durably; `time_ms` is its time, milliseconds since 1970.
+
+        Raises SegmentMissingError if its closure is not whole; then nothing changes.
+        Raises StoreIOError; then the old head stays.
+        """
+        self._check_usable()
+        found = self._walk(head.segment)
+        if found.missing:
+            raise SegmentMissingError(f"head {head} cannot be set: {missing_text(found)}")
+        self.flush()
+        with self._poisoned_by_errors():
+            self._journal.append(head, time_ms)
+        self._finder.learn(found, len(self._table))
+        self.head = head
+
+    def flush(self) -> None:
+        """Wait until all that was stored is on the disk; the head does not move."""
+        self._check_usable()
+        with self._poisoned_by_errors():
+            if self._current is not None:
+                self._current.sync()
+            if self._names_dirty:
+                self._disk.sync_directory(self.directory)
+                self._names_dirty = False
+
+    # the end
+
+    def close(self) -> None:
+        """Seal the last tar and give the lock back; harmless when called twice."""
+        if self._closed:
+            return
+        try:
+            if self._failure is None:
+                self._seal()
+                self.flush()
+        finally:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Let go of everything as it is: the next open mends it."""
+        self._closed = True
+        if self._current is not None:
+            self._current.close()
+            self._current = None
+        for reader in self._readers:
+            reader.release()
+        self._readers = []
+        self._journal.close()
+        self._lock.release()
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise TarFailoverError(f"{self.directory}: this writer is closed")
+        if self._failure is not None:
+            raise self._failure
+
+    @contextmanager
+    def _poisoned_by_errors(self) -> Iterator[None]:
+        """Remember an error of the disk where a second try would prove nothing."""
+        try:
+            yield
+        except StoreIOError as error:
+            self._failure = error
+            raise
+
+
+def _distinct(segments: Sequence[Incoming]) -> list[Incoming]:
+    return list({each.segment: each for each in segments}.values())
