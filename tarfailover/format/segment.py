@@ -46,6 +46,10 @@ COMPACTED = 0x80000000
 
 _HEADER = struct.Struct(">3sBIHIII10s")
 _RECORD = struct.Struct(">IBI")
+_RECORD_ID = struct.Struct(">HI")
+_LONG = struct.Struct(">QHI")
+_CACHED_TABLES = 512
+"""Largest reference table with a precompiled struct: all of them take 4 MiB."""
 
 
 class Header(NamedTuple):
@@ -73,7 +77,7 @@ class Record(NamedTuple):
     """Virtual: counted in a space of 262144 bytes at whose end the segment lies."""
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=_CACHED_TABLES)
 def _table(count: int) -> struct.Struct:
     return struct.Struct("16s" * count)
 
@@ -83,7 +87,8 @@ def parse_header(data: bytes | memoryview, offset: int = 0, length: int | None =
     end = len(data) if length is None else offset + length
     size = end - offset
     if size < HEADER_SIZE or end > len(data):
-        raise FormatError(f"a data segment of {size} bytes has no room for its header", offset)
+        have = max(0, len(data) - offset)
+        raise FormatError(f"no data segment of {size} bytes fits, {have} are there", offset)
     magic, version, full, zero, generation, refs, records, _ = _HEADER.unpack_from(data, offset)
     if magic != MAGIC:
         raise FormatError(f"segment magic is {bytes(magic)!r}, not {MAGIC!r}", offset)
@@ -120,7 +125,10 @@ def references(data: bytes | memoryview, offset: int = 0) -> tuple[SegmentId, ..
     The header must have been parsed before: the count is believed here.
     """
     count = int.from_bytes(data[offset + 14 : offset + 18], "big")
-    return _table(count).unpack_from(data, offset + HEADER_SIZE) if count else ()
+    if count <= _CACHED_TABLES:
+        return _table(count).unpack_from(data, offset + HEADER_SIZE) if count else ()
+    table = bytes(data[offset + HEADER_SIZE : offset + HEADER_SIZE + REFERENCE_SIZE * count])
+    return tuple(table[at : at + REFERENCE_SIZE] for at in range(0, len(table), REFERENCE_SIZE))
 
 
 def records(data: bytes | memoryview) -> Iterator[Record]:
@@ -153,9 +161,9 @@ def inspect(
     header = parse_header(data)
     refs = references(data) if header.references else ()
     for number, ref in enumerate(refs):
-        if ref[8] >> 4 not in (0xA, 0xB):
+        if ref[8] >> 4 not in (0xA, 0xB) or ref == segment:
             at = HEADER_SIZE + REFERENCE_SIZE * number
-            raise FormatError(f"reference {text(ref)} names no kind of segment", at)
+            raise FormatError(f"reference {text(ref)} names no other segment", at)
     return header.generation, refs
 
 
@@ -183,24 +191,54 @@ def external_blob_ids(data: bytes | memoryview) -> tuple[list[bytes], list[tuple
     (4096 bytes and more) the record id of their string as (reference number, record
     number). Raises FormatError. Facts: section 5.1.
     """
+    header = parse_header(data)
     short: list[bytes] = []
     long: list[tuple[int, int]] = []
-    length = len(data)
-    for record in records(data):
-        if record.type != BLOB_ID:
-            continue
-        at = byte_index(record.address, length)
-        if not 0 <= at < length - 1:
-            raise FormatError(f"record {record.number} lies outside of its segment", at)
-        if data[at] >> 4 == 0xE:
+    for at in _blob_id_places(data, header):
+        first = data[at]
+        if first >> 4 == 0xE:
             size = int.from_bytes(data[at : at + 2], "big") & 0x0FFF
-            short.append(bytes(data[at + 2 : at + 2 + size]))
-        elif data[at] == 0xF0:
-            reference = int.from_bytes(data[at + 1 : at + 3], "big")
-            long.append((reference, int.from_bytes(data[at + 3 : at + 7], "big")))
+            short.append(_slice(data, at, 2, size))
+        elif first >> 3 == 0x1E:
+            reference, number = _RECORD_ID.unpack(_slice(data, at, 1, _RECORD_ID.size))
+            _check_reference(header, reference, at + 1)
+            long.append((reference, number))
         else:
-            raise FormatError(f"record {record.number} is no external blob id", at)
+            raise FormatError("this record is no external blob id", at)
     return short, long
+
+
+def _blob_id_places(data: bytes | memoryview, header: Header) -> Iterator[int]:
+    # Only the types are looked at for all records: there are thousands in a segment,
+    # and mostly not one external blob.
+    table = header.tables_end - RECORD_ENTRY_SIZE * header.records
+    types = bytes(data[table + 4 : header.tables_end : RECORD_ENTRY_SIZE])
+    index = types.find(BLOB_ID)
+    while index >= 0:
+        yield _place(data, header, index)
+        index = types.find(BLOB_ID, index + 1)
+
+
+def _place(data: bytes | memoryview, header: Header, index: int) -> int:
+    """The byte where the record begins whose entry is number `index` of the table."""
+    entry = header.tables_end - RECORD_ENTRY_SIZE * (header.records - index)
+    record = Record._make(_RECORD.unpack_from(data, entry))
+    at = byte_index(record.address, len(data))
+    if not header.tables_end <= at < len(data):
+        raise FormatError(f"record {record.number} has address {record.address}", entry + 5)
+    return at
+
+
+def _slice(data: bytes | memoryview, at: int, skip: int, size: int) -> bytes:
+    """`size` bytes, `skip` bytes behind the start of the record at `at`."""
+    if at + skip + size > len(data):
+        raise FormatError(f"a value of {size} bytes runs past the segment's end", at)
+    return bytes(data[at + skip : at + skip + size])
+
+
+def _check_reference(header: Header, reference: int, at: int) -> None:
+    if reference > header.references:
+        raise FormatError(f"reference number {reference} of {header.references} is used", at)
 
 
 def string_at(data: bytes | memoryview, number: int) -> bytes | tuple[int, int, int]:
@@ -209,26 +247,25 @@ def string_at(data: bytes | memoryview, number: int) -> bytes | tuple[int, int, 
     Its bytes if they stand in the record, else `(length, reference number, record
     number)` of its list of blocks. Raises FormatError.
     """
-    length = len(data)
-    for record in records(data):
-        if record.number == number:
-            return value_at(data, byte_index(record.address, length))
-    raise FormatError(f"there is no record {number}", 0)
+    header = parse_header(data)
+    for index, record in enumerate(records(data)):
+        if record.number == number and record.type == VALUE:
+            at = _place(data, header, index)
+            value = value_at(data, at)
+            if not isinstance(value, bytes):
+                _check_reference(header, value[1], at + 8)
+            return value
+    raise FormatError(f"there is no value record {number}", 0)
 
 
 def value_at(data: bytes | memoryview, at: int) -> bytes | tuple[int, int, int]:
     """The VALUE record at byte `at`: its bytes, or length and block list; raises FormatError."""
     first = data[at] if 0 <= at < len(data) else 0xFF
     if first < 0x80:
-        start, size = at + 1, first
-    elif first < 0xC0:
-        start, size = at + 2, (int.from_bytes(data[at : at + 2], "big") & 0x3FFF) + 128
-    elif first < 0xE0 and at + 14 <= len(data):
-        size = (int.from_bytes(data[at : at + 8], "big") & 0x1FFFFFFFFFFFFFFF) + 16512
-        reference = int.from_bytes(data[at + 8 : at + 10], "big")
-        return size, reference, int.from_bytes(data[at + 10 : at + 14], "big")
-    else:
-        raise FormatError("there is no value record here", at)
-    if start + size > len(data):
-        raise FormatError(f"a value of {size} bytes runs past the segment's end", at)
-    return bytes(data[start : start + size])
+        return _slice(data, at, 1, first)
+    if first < 0xC0:
+        return _slice(data, at, 2, (int.from_bytes(data[at : at + 2], "big") & 0x3FFF) + 128)
+    if first < 0xE0:
+        head, reference, number = _LONG.unpack(_slice(data, at, 0, _LONG.size))
+        return (head & 0x1FFFFFFFFFFFFFFF) + 16512, reference, number
+    raise FormatError("there is no value record here", at)
