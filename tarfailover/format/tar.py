@@ -19,12 +19,12 @@ TAR_LIMIT = 256 * 1024 * 1024
 MAX_TAR = 2**31 - 1
 LAST_LETTER = "z"
 
-_FILE_NAME = re.compile(r"data((?:0|[1-9][0-9]*)[0-9]{4})([a-z])?\.tar")
+_FILE_NAME = re.compile(r"data((?:0|[1-9][0-9]{0,5})[0-9]{4})([a-z])?\.tar")
 _ENTRY_NAME = re.compile(
     rb"([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})"
     rb"(?:\.([0-9a-f]{8}))?(?:\..*)?"
 )
-_FIXED = b"0000400\00000000\00000000\0"
+_FIXED = b"0000400\0" + b"0000000\0" * 2
 _BLANKS = b"        "
 _TAIL = b"0" + bytes(BLOCK - 157)
 _FIXED_SUM = sum(_FIXED) + sum(_BLANKS) + sum(_TAIL)
@@ -35,15 +35,18 @@ class TarName(NamedTuple):
 
     number: int
     letter: str = "a"
+    bare: bool = False
+    """Whether the letter ``a`` is only meant: the file's name has none."""
 
     def __str__(self) -> str:
-        return f"data{self.number:05d}{self.letter}.tar"
+        letter = "" if self.bare and self.letter == "a" else self.letter
+        return f"data{self.number:05d}{letter}.tar"
 
     @classmethod
     def parse(cls, name: str) -> TarName | None:
         """The name of a tar of the store, or None for any other file name."""
         match = _FILE_NAME.fullmatch(name)
-        return cls(int(match[1]), match[2] or "a") if match else None
+        return cls(int(match[1]), match[2] or "a", match[2] is None) if match else None
 
 
 class Entry(NamedTuple):
@@ -80,10 +83,15 @@ def segment_entry_name(segment: SegmentId, crc: int) -> bytes:
 
 
 def encode_header(name: bytes, size: int, mtime: int) -> bytes:
-    """The 512 bytes in front of `size` bytes of data; `mtime` in seconds since 1970."""
+    """The 512 bytes in front of `size` bytes of data; `mtime` in seconds since 1970.
+
+    Raises FormatError for what the fields of a header cannot hold.
+    """
     numbers = b"%011o\0%011o\0" % (size, mtime)
-    if len(name) > 99 or len(numbers) != 24 or size < 0:
-        raise FormatError(f"entry {name!r} of {size} bytes does not fit a tar header", 0)
+    if len(name) > 99 or b"\0" in name or len(numbers) != 24 or size < 0 or mtime < 0:
+        raise FormatError(
+            f"entry {name!r} of {size} bytes and time {mtime} does not fit a tar header", 0
+        )
     checksum = _FIXED_SUM + sum(name) + sum(numbers)
     return b"%s%s%s%06o\0 %s" % (name.ljust(100, b"\0"), _FIXED, numbers, checksum, _TAIL)
 
