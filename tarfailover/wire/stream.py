@@ -1,0 +1,134 @@
+"""The stream that answers a GET: the segments, one after the other, in the order asked for.
+
+Each item is ``16 bytes id | u32 length | u32 checksum | data``. The checksum is the
+CRC32 of the data as the master's tar entry states it, so that it travels from disk to
+disk. An item with the highest bit of its length set is a refusal: the checksum field
+is an `ErrorCode`, the data a text.
+
+The stream is cut into PARTs anywhere; `parts` frames it, `StreamParser` puts it
+together again without joining the pieces of large segments.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from tarfailover.errors import ProtocolError
+from tarfailover.format.segment import MAX_SEGMENT
+from tarfailover.ids import SegmentId, text
+from tarfailover.wire.fields import MAX_TEXT
+from tarfailover.wire.messages import FRAME_HEADER, MAX_PART, Part
+
+ITEM_HEADER = 24
+REFUSAL = 0x80000000
+
+_ITEM = struct.Struct(">16sII")
+_FRAME = struct.Struct(">IBI")
+
+Piece = bytes | memoryview
+
+
+class Segment(NamedTuple):
+    """A segment out of a stream; nothing about it is verified yet."""
+
+    segment: SegmentId
+    crc: int
+    length: int
+    chunks: list[memoryview]
+
+
+class Refusal(NamedTuple):
+    """What a master says instead of a segment."""
+
+    segment: SegmentId
+    code: int
+    text: str
+
+
+def item(segment: SegmentId, crc: int, data: Piece) -> tuple[bytes, Piece]:
+    """The pieces of a segment's item."""
+    return _ITEM.pack(segment, len(data), crc), data
+
+
+def refusal(segment: SegmentId, code: int, why: str) -> tuple[bytes, Piece]:
+    """The pieces of a refusal."""
+    data = why.encode("utf-8", "replace")[:MAX_TEXT]
+    return _ITEM.pack(segment, REFUSAL | len(data), code), data
+
+
+def parts(request: int, pieces: Iterable[Piece]) -> tuple[bytes, int]:
+    """`pieces` as PART frames with their length prefixes, and the bytes of the stream."""
+    out: list[Piece] = []
+    row: list[Piece] = []
+    room, total = MAX_PART, 0
+    for piece in pieces:
+        view = memoryview(piece)
+        while len(view) >= room:
+            row.append(view[:room])
+            out += [_FRAME.pack(FRAME_HEADER + MAX_PART, Part.TYPE, request), *row]
+            total += MAX_PART
+            view, row, room = view[room:], [], MAX_PART
+        if len(view):
+            row.append(view)
+            room -= len(view)
+    if row:
+        last = MAX_PART - room
+        out += [_FRAME.pack(FRAME_HEADER + last, Part.TYPE, request), *row]
+        total += last
+    return b"".join(out), total
+
+
+class StreamParser:
+    """Takes the pieces of one stream, gives its items; raises ProtocolError.
+
+    After an error it must not be fed any more. `size` counts the bytes that came.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._header = b""
+        self._item: tuple[SegmentId, int, int] | None = None
+        self._chunks: list[memoryview] = []
+        self._missing = 0
+
+    def feed(self, piece: Piece) -> Sequence[Segment | Refusal]:
+        """The items that `piece` completes."""
+        view = memoryview(piece)
+        self.size += len(view)
+        found: list[Segment | Refusal] = []
+        while view:
+            if self._item is None:
+                view = self._feed_header(view)
+            else:
+                chunk, view = view[: self._missing], view[self._missing :]
+                self._chunks.append(chunk)
+                self._missing -= len(chunk)
+            if self._item is not None and not self._missing:
+                found.append(self._complete(*self._item))
+        return found
+
+    def end(self) -> None:
+        """Raise ProtocolError if the stream ended in the middle of an item."""
+        if self._item is not None or self._header:
+            raise ProtocolError("a stream ended in the middle of a segment")
+
+    def _feed_header(self, view: memoryview) -> memoryview:
+        needed = ITEM_HEADER - len(self._header)
+        self._header += view[:needed]
+        if len(self._header) == ITEM_HEADER:
+            segment, length, crc = _ITEM.unpack(self._header)
+            limit = MAX_TEXT if length & REFUSAL else MAX_SEGMENT
+            if length & ~REFUSAL > limit:
+                raise ProtocolError(f"segment {text(segment)} of {length & ~REFUSAL} bytes")
+            self._header = b""
+            self._item = segment, length, crc
+            self._missing = length & ~REFUSAL
+        return view[needed:]
+
+    def _complete(self, segment: SegmentId, length: int, crc: int) -> Segment | Refusal:
+        chunks, self._chunks, self._item = self._chunks, [], None
+        if not length & REFUSAL:
+            return Segment(segment, crc, length, chunks)
+        return Refusal(segment, crc, b"".join(chunks).decode("utf-8", "replace"))
