@@ -174,6 +174,9 @@ def double_text(value: float) -> str:
         plain = format(Decimal(repr(abs(value))), "f")
         return sign + (plain if "." in plain else plain + ".0")
     number = Decimal(repr(abs(value))).normalize()
+    if len(number.as_tuple().digits) == 1:
+        # Java wants two digits, the nearest ones: 4.9E-324, where one digit says 5E-324.
+        number = Decimal(f"{abs(value):.1e}").normalize()
     mantissa = "".join(map(str, number.as_tuple().digits))
     return f"{sign}{mantissa[0]}.{mantissa[1:] or '0'}E{number.adjusted()}"
 
