@@ -1,8 +1,10 @@
-"""What the fixtures written by real Oak hold, as `shared/fixtures/README.md` tells it."""
+"""Content for the judge: what the fixtures hold, and what must hold after Oak worked on a store."""
 
 from __future__ import annotations
 
-from oak import Walked
+from pathlib import Path
+
+from oak import OakPeer, Walked
 
 FIXTURES = {
     "fresh": Walked(
@@ -27,3 +29,19 @@ FIXTURES = {
         "498035742158f7ea10111ac9372062eea5974b650460abe4a95f646ea3e20888",
     ),
 }
+"""What `shared/fixtures/README.md` says of the stores that real Oak wrote."""
+
+
+def lives_on(oak: OakPeer, store: Path) -> str:
+    """Lets Oak extend, compact and clean `store`; returns the digest of all that is then in it.
+
+    Two full compactions: the second cleanup drops the generation in which the store came.
+    """
+    oak.run("create", store, 120, 40, seed=7)
+    extended = oak.walk(store)
+    for _ in range(2):
+        oak.run("compact", store)
+    compacted = oak.walk(store)
+    assert compacted.head != extended.head
+    assert compacted.digest == extended.digest
+    return compacted.digest
