@@ -10,27 +10,39 @@ from oak import OakPeer, until, waits_for_a_lock
 from oak_content import FIXTURES
 
 from tarfailover.errors import StoreLockedError
-from tarfailover.store.lock import RepositoryLock
+from tarfailover.store.writer import StoreWriter
 
 pytestmark = pytest.mark.interop
 
 
-def test_we_are_refused_while_oak_writes(oak: OakPeer, tmp_path: Path) -> None:
-    with oak.start("forever", tmp_path, 0, 0) as live:
+def bytes_of(store: Path) -> dict[str, bytes]:
+    """Every file of `store`."""
+    return {path.name: path.read_bytes() for path in store.iterdir()}
+
+
+def test_we_are_refused_while_oak_writes(
+    oak: OakPeer, fixture_store: Callable[[str], Path]
+) -> None:
+    store = fixture_store("fresh")
+    with oak.start("forever", store, 0, 0) as live:
         live.expect("waiting to be killed")
+        found = bytes_of(store)
         with pytest.raises(StoreLockedError, match="another process"):
-            RepositoryLock.acquire(tmp_path)
+            StoreWriter.open(store)
+        assert bytes_of(store) == found
         live.kill()
-    RepositoryLock.acquire(tmp_path).release()
+    with StoreWriter.open(store) as writer:
+        assert writer.head is not None
+        assert writer.head.hex == FIXTURES["fresh"].head
 
 
 def test_oak_waits_while_we_write(oak: OakPeer, fixture_store: Callable[[str], Path]) -> None:
     store = fixture_store("fresh")
-    lock = RepositoryLock.acquire(store)
+    writer = StoreWriter.open(store)
     with oak.start("recover", store) as waiting:
         until(lambda: waits_for_a_lock(waiting.pid), "Oak asks for the lock")
         assert waiting.running
         assert waiting.silent()
-        lock.release()
+        writer.close()
         assert waiting.expect(r"head=(\S+)")[1] == FIXTURES["fresh"].head
         assert waiting.finish() == 0
