@@ -83,5 +83,5 @@ def _left_after_some_turns(before: Leftovers) -> list[str]:
 
 def _one_turn() -> Deferred[None]:
     turned: Deferred[None] = Deferred()
-    reactor.callLater(0, turned.callback, None)  # type: ignore[attr-defined]
+    reactor.callLater(0, turned.callback, None)
     return turned

@@ -33,7 +33,7 @@ class Leftovers:
         return cls(
             frozenset(_open_files()),
             frozenset(f"{t.name} ({t.ident})" for t in threads),
-            frozenset(f"{c} ({id(c):#x})" for c in reactor.getDelayedCalls()),  # type: ignore[attr-defined]
+            frozenset(f"{c} ({id(c):#x})" for c in reactor.getDelayedCalls()),
         )
 
     def left_since(self, before: Leftovers) -> list[str]:

@@ -38,7 +38,7 @@ def test_a_thread_is_seen_until_it_ends() -> None:
 
 def test_a_delayed_call_is_seen_until_it_is_cancelled() -> None:
     before = Leftovers.now()
-    call = reactor.callLater(3600, print)  # type: ignore[attr-defined]
+    call = reactor.callLater(3600, print)
     (line,) = Leftovers.now().left_since(before)
     call.cancel()
     assert line.startswith("delayed call ")
