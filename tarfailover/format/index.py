@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tarfailover.errors import FormatError
 from tarfailover.format import trailer
 from tarfailover.format.segment import MAX_SEGMENT
-from tarfailover.format.tar import BLOCK, END_OF_ARCHIVE, MAX_TAR, padded
+from tarfailover.format.tar import BLOCK, END_OF_ARCHIVE, MAX_TAR
 from tarfailover.ids import Generation, SegmentId
 
 SMALLEST_TAR = 3072
@@ -76,15 +76,7 @@ def tail_size(data: bytes | memoryview, length: int) -> int:
     `data` is the end of the file, at least 1040 bytes of it. Raises FormatError if the
     file has no index.
     """
-    if length % BLOCK or not SMALLEST_TAR <= length <= MAX_TAR:
-        raise FormatError(f"a tar of {length} bytes has no index", 0)
-    end = len(data) - len(END_OF_ARCHIVE)
-    magics = tuple(_BY_MAGIC)
-    footer = trailer.parse_footer(data, end, magics, "index")
-    width = _BY_MAGIC[footer.magic].itemsize
-    size = BLOCK + padded(footer.count * width + trailer.FOOTER_SIZE)
-    if footer.count < 1 or size + len(END_OF_ARCHIVE) > length:
-        raise FormatError(f"an index of {footer.count} segments does not fit the file", end - 12)
+    _, size = _footer(data, length)
     return size + len(END_OF_ARCHIVE)
 
 
@@ -93,17 +85,28 @@ def parse(data: bytes | memoryview, length: int) -> Index:
 
     Raises FormatError, with the offset in `data`, for all that makes Oak reject an index.
     """
+    footer, size = _footer(data, length)
     end = len(data) - len(END_OF_ARCHIVE)
-    footer = trailer.parse_footer(data, end, tuple(_BY_MAGIC), "index")
-    if footer.size % BLOCK or footer.size < footer.count * _V1.itemsize + trailer.FOOTER_SIZE:
-        raise FormatError(f"{footer.count} segments in an index of {footer.size} bytes", end - 12)
     dtype = _BY_MAGIC[footer.magic]
     view = _payload(data, end, footer, dtype)
+    if footer.size % BLOCK or footer.size < footer.count * _V1.itemsize + trailer.FOOTER_SIZE:
+        raise FormatError(f"{footer.count} segments in an index of {footer.size} bytes", end - 8)
     entries = np.frombuffer(view, dtype)
-    base = end - trailer.FOOTER_SIZE - len(view)
-    _check(entries, length, base)
-    size = BLOCK + padded(len(view) + trailer.FOOTER_SIZE)
-    return Index(entries, length - len(END_OF_ARCHIVE) - size)
+    start = length - len(END_OF_ARCHIVE) - size
+    _check(entries, start, end - trailer.FOOTER_SIZE - len(view))
+    return Index(entries, start)
+
+
+def _footer(data: bytes | memoryview, length: int) -> tuple[trailer.Footer, int]:
+    """The index's footer, and the bytes of the index with its header, by the footer's count."""
+    if length % BLOCK or not SMALLEST_TAR <= length <= MAX_TAR:
+        raise FormatError(f"a tar of {length} bytes has no index", 0)
+    end = len(data) - len(END_OF_ARCHIVE)
+    footer = trailer.parse_footer(data, end, tuple(_BY_MAGIC), "tar index")
+    size = trailer.extent(footer.count * _BY_MAGIC[footer.magic].itemsize)
+    if footer.count < 1 or size + len(END_OF_ARCHIVE) > length:
+        raise FormatError(f"an index of {footer.count} segments does not fit the file", end - 12)
+    return footer, size
 
 
 def _payload(
@@ -129,13 +132,15 @@ def _is_legacy(data: bytes | memoryview, end: int, footer: trailer.Footer) -> bo
     return True
 
 
-def _check(entries: Array, length: int, base: int) -> None:
+def _check(entries: Array, start: int, base: int) -> None:
     msb, lsb = entries["msb"].astype("i8"), entries["lsb"].astype("i8")
     rising = (msb[1:] > msb[:-1]) | ((msb[1:] == msb[:-1]) & (lsb[1:] > lsb[:-1]))
     _refuse(~rising, base, entries, "the index is not sorted, or names a segment twice", 1)
     position, size = entries["position"].astype("i8"), entries["length"].astype("i8")
-    wrong = (position % BLOCK != 0) | (position < BLOCK) | (position + size > length)
-    _refuse(wrong, base, entries, "a segment's position is outside of the file or of its blocks")
+    wrong = (position % BLOCK != 0) | (position < BLOCK) | (position + size > start)
+    _refuse(
+        wrong, base, entries, "a segment lies off the blocks between the file's start and its index"
+    )
     _refuse((size < 1) | (size > MAX_SEGMENT), base, entries, "a segment's length is impossible")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from tarfailover.errors import FormatError
 from tarfailover.format.tar import BLOCK, padded
@@ -25,7 +25,8 @@ BINARY_REFERENCES_V2 = 0x0A31420A
 _FOOTER = struct.Struct(">IIII")
 
 
-class Footer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Footer:
     """The last 16 bytes of a trailing entry."""
 
     crc: int
@@ -38,7 +39,7 @@ def parse_footer(data: bytes | memoryview, end: int, magics: tuple[int, ...], wh
     """The footer that ends at `end`; raises FormatError unless its magic is one of `magics`."""
     if end < FOOTER_SIZE or end > len(data):
         raise FormatError(f"no room for the footer of the {what}", max(0, end - FOOTER_SIZE))
-    footer = Footer._make(_FOOTER.unpack_from(data, end - FOOTER_SIZE))
+    footer = Footer(*_FOOTER.unpack_from(data, end - FOOTER_SIZE))
     if footer.magic not in magics:
         raise FormatError(f"magic {footer.magic:#010x} is not that of a {what}", end - 4)
     return footer

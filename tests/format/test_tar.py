@@ -166,7 +166,7 @@ class TestHeaders:
         if summed and len(block) == BLOCK:  # so that what lies behind the checksum is reached
             block[148:156] = b" " * 8
             block[148:156] = b"%06o\0 " % sum(block)
-        entry = value_or_refusal(lambda: tar.parse_header(block))
+        entry = value_or_refusal(lambda: tar.parse_header(bytes(block)))
         assert entry is None or (entry.size >= 0 and entry.extent % BLOCK == 0)
 
     @pytest.mark.parametrize(("size", "blocks"), [(0, 0), (1, 1), (511, 1), (512, 1), (513, 2)])
