@@ -29,7 +29,7 @@ from tarfailover.store.journalfile import JournalFile
 from tarfailover.store.lock import RepositoryLock
 from tarfailover.store.opentar import Clock, Incoming, OpenTar
 from tarfailover.store.snapshot import Head, Snapshot, tars_of
-from tarfailover.store.table import Columns, SegmentTable
+from tarfailover.store.table import Array, Columns, SegmentTable
 from tarfailover.store.tarreader import TarReader
 
 
@@ -135,10 +135,16 @@ class StoreWriter:
         """Whether `segment` is stored."""
         return self._table.find(segment) >= 0
 
+    def absent(self, ids: bytes) -> Array:
+        """For each id in `ids`, one after the other, whether it is not stored."""
+        return self._table.find_all(ids) < 0
+
     def lacking(self, ids: Sequence[SegmentId]) -> list[SegmentId]:
         """Those of `ids` that are not stored, in their order."""
-        found = self._table.find_all(b"".join(ids)).tolist() if ids else []
-        return [segment for segment, rank in zip(ids, found, strict=True) if rank < 0]
+        if not ids:
+            return []
+        absent = self.absent(b"".join(ids)).tolist()
+        return [segment for segment, lacks in zip(ids, absent, strict=True) if lacks]
 
     def read(self, segment: SegmentId) -> bytes:
         """The data of `segment`; raises SegmentMissingError, DamagedStoreError."""
