@@ -43,7 +43,10 @@ def parse_footer(data: bytes | memoryview, end: int) -> trailer.Footer:
 
 
 def parse(data: bytes | memoryview, end: int) -> BinaryReferences:
-    """The binary references whose footer ends at `end` of `data`; raises FormatError."""
+    """The binary references whose footer ends at `end` of `data`; raises FormatError.
+
+    A group or a segment that comes twice is merged: a reference lost is a blob lost.
+    """
     footer = parse_footer(data, end)
     size = footer.size - trailer.FOOTER_SIZE
     view = trailer.payload(data, end, footer, size, "list of binary references")
@@ -54,7 +57,8 @@ def parse(data: bytes | memoryview, end: int) -> BinaryReferences:
         by_segment = result.setdefault(generation, {})
         for _ in range(cursor.u32()):
             segment = cursor.take(16)
-            by_segment[segment] = [cursor.take(cursor.u32()) for _ in range(cursor.u32())]
+            ids = by_segment.setdefault(segment, [])
+            ids.extend(cursor.take(cursor.u32()) for _ in range(cursor.u32()))
     if cursor.at != size:
         raise FormatError("bytes follow the last binary reference", cursor.base + cursor.at)
     return result
