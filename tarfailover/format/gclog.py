@@ -2,11 +2,12 @@
 
 Facts: storage format, section 1.4. Fields: repository size after cleanup, reclaimed
 bytes, milliseconds since 1970, generation, full generation, compacted nodes,
-compacted root.
+compacted root. Oak 1.6 wrote no full generation, and in its first releases no root.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from tarfailover.ids import NULL_ID, RecordId
 
 NAME = "gc.log"
 _FIELDS = 7
+_FULL_GENERATION = 4
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
 _NO_ROOT = RecordId(NULL_ID, 0)
 
 
@@ -28,10 +31,11 @@ class GcLine(NamedTuple):
     full_generation: int
     nodes: int
     root: RecordId
+    """What was compacted; the null record if the line does not say."""
 
 
 def parse(data: bytes) -> Iterator[GcLine]:
-    """The lines of `data` that can be read, oldest first; others are passed over as by Oak."""
+    """The lines of `data` that can be read, oldest first; others are passed over."""
     for line in data.split(b"\n"):
         parsed = parse_line(line)
         if parsed is not None:
@@ -41,18 +45,18 @@ def parse(data: bytes) -> Iterator[GcLine]:
 def parse_line(line: bytes) -> GcLine | None:
     """The run that `line` tells of; None for an empty or unreadable line.
 
-    A line of Oak 1.6 has fewer fields: its generation counts as the full one too, and
-    it may lack the root.
+    A line of other than seven fields is one of Oak 1.6: its generation counts as the
+    full one too, and it may lack the root.
     """
-    fields = line.decode("latin-1").strip().split(",")
+    fields = line.decode("latin-1").strip(" \r").split(",")
+    if len(fields) != _FIELDS:
+        fields.insert(_FULL_GENERATION, fields[_FULL_GENERATION - 1] if len(fields) > 4 else "")
+    numbers, root = fields[: _FIELDS - 1], fields[_FIELDS - 1 : _FIELDS]
+    if not all(_NUMBER.fullmatch(number) for number in numbers):
+        return None
+    size, reclaimed, time_ms, generation, full, nodes = map(int, numbers)
     try:
-        root = RecordId.parse(fields[-1]) if "-" in fields[-1] else _NO_ROOT
-        numbers = [int(field) for field in fields if "-" not in field]
-    except (ValueError, FormatError):
+        record = RecordId.parse(root[0]) if root else _NO_ROOT
+    except FormatError:
         return None
-    if len(fields) == _FIELDS and len(numbers) == _FIELDS - 1:
-        return GcLine(*numbers, root)
-    if len(numbers) < 4:
-        return None
-    nodes = numbers[4] if len(numbers) > 4 else 0
-    return GcLine(*numbers[:4], numbers[3], nodes, root)
+    return GcLine(size, reclaimed, time_ms, generation, full, nodes, record)

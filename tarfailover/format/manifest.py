@@ -1,9 +1,13 @@
 """The manifest of a store: a Java properties file with one key of interest.
 
-Facts: storage format, section 1.5.
+Facts: storage format, section 1.5. Of the properties syntax all is read that can bear
+on a number: comments, every kind of line end and separator, continued lines, escapes.
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Iterator
 
 from tarfailover.errors import FormatError
 
@@ -11,6 +15,13 @@ NAME = "manifest"
 KEY = "store.version"
 CURRENT = 2
 READABLE = (1, 2)
+
+_BLANKS = " \t\f"
+_LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
+_PAIR = re.compile(r"((?:\\.|[^\\=: \t\f])*)[ \t\f]*[=:]?[ \t\f]*(.*)", re.DOTALL)
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_CONTROLS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
+_NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
 def parse(data: bytes) -> int:
@@ -20,25 +31,39 @@ def parse(data: bytes) -> int:
     the caller's question: see `READABLE`.
     """
     version = CURRENT
-    offset = 0
-    for line in data.split(b"\n"):
-        key, separator, value = _split(line.decode("latin-1"))
-        if separator and key == KEY:
-            if not value.lstrip("-").isdigit() or len(value) > 9:
-                raise FormatError(f"{KEY} is {value!r}, not a number", offset)
-            version = int(value)
-        offset += len(line) + 1
+    for offset, line in _logical_lines(data.decode("latin-1")):
+        key, value = map(_unescaped, _PAIR.findall(line)[0])
+        if key != KEY:
+            continue
+        if _NUMBER.fullmatch(value.strip(_BLANKS)) is None:
+            raise FormatError(f"{KEY} is {value!r}; it must be 1 or {CURRENT}", offset)
+        version = int(value)
     return version
 
 
-def _split(line: str) -> tuple[str, bool, str]:
-    stripped = line.strip()
-    if stripped.startswith(("#", "!")):
-        return "", False, ""
-    for place, character in enumerate(stripped):
-        if character in "=: \t":
-            return stripped[:place], True, stripped[place:].lstrip("=: \t")
-    return stripped, False, ""
+def _logical_lines(written: str) -> Iterator[tuple[int, str]]:
+    """Offset and text of each line that is no comment, with the lines that continue it."""
+    # The pattern's last match is the empty one at the end, so nothing is left in `parts`.
+    start, parts = 0, list[str]()
+    for match in _LINE.finditer(written):
+        line = match[1].lstrip(_BLANKS)
+        if not parts:
+            start = match.start()
+            if not line or line[0] in "#!":
+                continue
+        if (len(line) - len(line.rstrip("\\"))) % 2:
+            parts.append(line[:-1])
+        else:
+            yield start, "".join((*parts, line))
+            parts = []
+
+
+def _unescaped(written: str) -> str:
+    return _ESCAPE.sub(_character, written)
+
+
+def _character(escape: re.Match[str]) -> str:
+    return chr(int(escape[1], 16)) if escape[1] else _CONTROLS.get(escape[2], escape[2])
 
 
 def encode(version: int = CURRENT) -> bytes:
