@@ -17,7 +17,7 @@ from tarfailover.repository.nodes import MIXIN_TYPES, PRIMARY_TYPE, NodeState
 from tarfailover.repository.reader import RecordReader
 from tarfailover.repository.record_writer import Readable, RecordWriter
 from tarfailover.repository.records import Template, sort_properties
-from tarfailover.repository.segment_writer import SegmentSink, SegmentWriter
+from tarfailover.repository.segment_writer import Clock, SegmentSink, SegmentWriter
 from tarfailover.repository.values import Property, PropertyType, StoredBlob
 
 ROOT = "root"
@@ -178,14 +178,17 @@ class RepositoryWriter:
     """
 
     def __init__(
-        self, sink: SegmentSink, random: Callable[[int], bytes], *, wid: str, time_ms: int
+        self, sink: SegmentSink, random: Callable[[int], bytes], *, wid: str, now: Clock
     ) -> None:
         """Write to `sink`; `random(n)` gives n bytes for ids, `wid` names the writer.
+
+        `now` gives the time of segments and of commits, milliseconds since 1970.
 
         Raises SegmentMissingError or FormatError if the store's head cannot be read.
         """
         self._sink = sink
-        self._segments = SegmentWriter(sink, random, wid=wid, time_ms=time_ms)
+        self._now = now
+        self._segments = SegmentWriter(sink, random, wid=wid, now=now)
         self._tree = TreeWriter(self._segments)
         head = sink.head
         self.head: NodeState | None = None if head is None else NodeState(self._tree.reader, head)
@@ -216,15 +219,14 @@ class RepositoryWriter:
         """
         return self._tree.write(builder)
 
-    def commit(self, super_root: NodeBuilder, time_ms: int) -> RecordId:
-        """Write the changes and make them the store's head at `time_ms`; returns the head.
+    def commit(self, super_root: NodeBuilder) -> RecordId:
+        """Write the changes and make them the store's head; returns the head.
 
         Without any change the head stays as it is and no line is written.
         """
-        self._segments.time_ms = time_ms
         written = self._tree.write(super_root)
         self._segments.seal()
         if self.head is None or written.id != self.head.id:
-            self._sink.commit(written.id, time_ms)
+            self._sink.commit(written.id, self._now())
             self.head = written
         return written.id

@@ -84,19 +84,24 @@ class Segment:
         """The byte index of record `number`, which must be of one of `types`."""
         if self._bulk:
             return self._check(layout.byte_index(number, len(self.data)), 1)
-        place = number if self._numbers is None else self._numbers.get(number, self.records)
-        if place >= self.records:
-            raise self.fault(f"there is no record {number} among {self.records}", self._table)
-        at = self._table + layout.RECORD_ENTRY_SIZE * place
-        found, kind, address = _ENTRY.unpack_from(self.data, at)
-        if found != number:
-            if self._numbers is not None:
-                raise self.fault(f"record {number} is listed twice", at)
-            self._numbers = {r.number: i for i, r in enumerate(layout.records(self.data))}
-            return self.locate(number, *types)
+        at = self._entry(number)
+        _, kind, address = _ENTRY.unpack_from(self.data, at)
         if kind not in types:
             raise self.fault(f"record {number} has type {kind}, not one of {types}", at + 4)
         return self._check(layout.byte_index(address, len(self.data)), 1)
+
+    def _entry(self, number: int) -> int:
+        """The byte index of the entry of record `number` in the table."""
+        at = self._table + layout.RECORD_ENTRY_SIZE * number
+        if number < self.records and self.u32(at) == number:
+            return at
+        # Oak numbers records without gaps, but its reader would accept some.
+        if self._numbers is None:
+            self._numbers = {r.number: i for i, r in enumerate(layout.records(self.data))}
+        place = self._numbers.get(number)
+        if place is None:
+            raise self.fault(f"there is no record {number} among {self.records}", self._table)
+        return self._table + layout.RECORD_ENTRY_SIZE * place
 
     def _check(self, at: int, size: int) -> int:
         if at < 0 or at + size > len(self.data):

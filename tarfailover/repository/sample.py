@@ -77,19 +77,20 @@ def write_sample(
             f"a sample needs at least 0 nodes, 0 KiB and 1 commit, not --nodes {nodes} "
             f"--binary-kib {binary_kib} --commits {commits}"
         )
-    run = _Run(writer, seed, binary_kib * 1024, progress or (lambda _: None))
-    for number in range(commits):
-        run.commit(number, nodes * number // commits, nodes * (number + 1) // commits)
-    return SampleResult(run.head, run.name, nodes, commits)
+    # The numbers are mixed in too: other content must never get the same segment ids.
+    origin = f"{seed} {nodes} {binary_kib} {commits} {writer.head or 'fresh'}"
+    run = _Run(writer, origin, binary_kib * 1024, progress or (lambda _: None))
+    borders = [nodes * number // commits for number in range(commits + 1)]
+    heads = [run.commit(number, *borders[number : number + 2]) for number in range(commits)]
+    return SampleResult(heads[-1], run.name, nodes, commits)
 
 
 class _Run:
-    """One call of `write_sample`: a seeded source of chance and a folder of its own."""
+    """One call of `write_sample`: a source of chance of known origin, a folder of its own."""
 
     def __init__(
-        self, sink: SegmentSink, seed: int, large: int, progress: Callable[[int], None]
+        self, sink: SegmentSink, origin: str, large: int, progress: Callable[[int], None]
     ) -> None:
-        origin = f"{seed}/{sink.head or 'fresh'}"
         # Not for secrets: the whole point is that a seed gives the same repository.
         self._rng = random.Random(f"content of {origin}")  # noqa: S311
         ids = random.Random(f"ids of {origin}")  # noqa: S311
@@ -97,7 +98,9 @@ class _Run:
         self._progress = progress
         self._time_ms = self._start_ms(sink)
         self.name = f"run {self._rng.getrandbits(32):08x}"
-        self._writer = RepositoryWriter(sink, ids.randbytes, wid="sample", time_ms=self._time_ms)
+        self._writer = RepositoryWriter(
+            sink, ids.randbytes, wid="sample", now=lambda: self._time_ms
+        )
 
     def _start_ms(self, sink: SegmentSink) -> int:
         start = int(SAMPLE_DAY.timestamp()) * 1000 + self._rng.randrange(DAY_MS)
@@ -105,14 +108,7 @@ class _Run:
             return start
         return max(start, _written_ms(sink, sink.head) + COMMIT_MS)
 
-    @property
-    def head(self) -> RecordId:
-        """The head after the commits so far."""
-        if self._writer.head is None:
-            raise ConfigError("a sample needs at least 1 commit")
-        return self._writer.head.id
-
-    def commit(self, number: int, start: int, end: int) -> None:
+    def commit(self, number: int, start: int, end: int) -> RecordId:
         """Write nodes `start` to `end` and the other changes of commit `number`."""
         before = self._writer.head
         super_root = self._writer.super_root()
@@ -125,8 +121,9 @@ class _Run:
         self._add(top.child(self.name), start, end)
         if number == CHECKPOINT_COMMIT and before is not None:
             self._checkpoint(super_root.child(CHECKPOINTS), before)
-        self._writer.commit(super_root, self._time_ms)
+        head = self._writer.commit(super_root)
         self._time_ms += COMMIT_MS
+        return head
 
     def _add(self, run: NodeBuilder, start: int, end: int) -> None:
         run.set(PRIMARY_TYPE, UNSTRUCTURED)

@@ -13,7 +13,6 @@ import struct
 from collections.abc import Callable
 from typing import Protocol
 
-from tarfailover.errors import SegmentMissingError
 from tarfailover.format.segment import (
     ALIGNMENT,
     COMPACTED,
@@ -26,7 +25,7 @@ from tarfailover.format.segment import (
     REFERENCE_SIZE,
 )
 from tarfailover.ids import NO_GENERATION, Generation, RecordId, SegmentId
-from tarfailover.repository.records import ID_SIZE, Draft, value_draft
+from tarfailover.repository.records import Draft, value_draft
 from tarfailover.repository.values import ContentError
 
 _HEADER = struct.Struct(">3sBIHIII10x")
@@ -35,6 +34,9 @@ _ENTRY = struct.Struct(">IBI")
 DATA_NIBBLE = 0xA0
 BULK_NIBBLE = 0xB0
 VERSION_NIBBLE = 0x40
+
+Clock = Callable[[], int]
+"""Gives the time, milliseconds since 1970."""
 
 
 class SegmentSink(Protocol):
@@ -55,38 +57,6 @@ class SegmentSink(Protocol):
 
     def commit(self, head: RecordId, time_ms: int, /) -> None:
         """Make `head` the head, durably."""
-
-
-class MemorySink:
-    """A store in a dictionary, in order of writing; refuses what a directory would refuse."""
-
-    def __init__(self) -> None:
-        self.segments: dict[SegmentId, bytes] = {}
-        self.journal: list[tuple[RecordId, int]] = []
-
-    @property
-    def head(self) -> RecordId | None:
-        """The head of the last commit, None before the first."""
-        return self.journal[-1][0] if self.journal else None
-
-    def contains(self, segment: SegmentId) -> bool:
-        """Whether `segment` was appended."""
-        return segment in self.segments
-
-    def append(self, segment: SegmentId, data: bytes) -> None:
-        """Keep `data` under `segment`."""
-        self.segments[segment] = data
-
-    def read(self, segment: SegmentId) -> bytes:
-        """The bytes of `segment`; raises SegmentMissingError."""
-        if segment not in self.segments:
-            raise SegmentMissingError(f"segment {segment.hex()} was never appended")
-        return self.segments[segment]
-
-    def commit(self, head: RecordId, time_ms: int) -> None:
-        """Add a line to the journal; raises SegmentMissingError if the head is not there."""
-        self.read(head.segment)
-        self.journal.append((head, time_ms))
 
 
 def segment_id(random: bytes, bulk: bool) -> SegmentId:
@@ -175,13 +145,13 @@ class SegmentWriter:
         random: Callable[[int], bytes],
         *,
         wid: str,
-        time_ms: int = 0,
+        now: Clock,
         generation: Generation = NO_GENERATION,
     ) -> None:
-        """Segments named by `random(16)`; their info records tell `wid` and `time_ms`."""
+        """Segments named by `random(16)`; their info records tell `wid` and `now()`."""
         self.sink = sink
         self.generation = generation
-        self.time_ms = time_ms
+        self._now = now
         self._random = random
         self._wid = wid
         self._serial = 0
@@ -195,8 +165,7 @@ class SegmentWriter:
             record = self._segment().add(draft)
         if record is None:
             raise ContentError(
-                f"a record of {draft.size} bytes with {draft.size // ID_SIZE} ids at most "
-                f"does not fit a segment of {MAX_SEGMENT} bytes"
+                f"a record of {draft.size} bytes does not fit a segment of {MAX_SEGMENT} bytes"
             )
         return record
 
@@ -221,7 +190,7 @@ class SegmentWriter:
     def _segment(self) -> OpenSegment:
         if self._open is None:
             info = json.dumps(
-                {"wid": self._wid, "sno": self._serial, "t": self.time_ms}, separators=(",", ":")
+                {"wid": self._wid, "sno": self._serial, "t": self._now()}, separators=(",", ":")
             )
             self._serial += 1
             self._open = OpenSegment(self._new_id(bulk=False), self.generation, info)
