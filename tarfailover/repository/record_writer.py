@@ -29,7 +29,6 @@ from tarfailover.repository.records import (
 from tarfailover.repository.segment_writer import SegmentWriter
 from tarfailover.repository.values import (
     ContentError,
-    ExternalBlob,
     Property,
     StoredBlob,
     Value,
@@ -159,9 +158,7 @@ class RecordWriter:
             return self.string(value)
         if isinstance(value, bytes):
             return self.blob(value).record
-        if isinstance(value, (StoredBlob, ExternalBlob)):
-            return value.record
-        raise ContentError(f"{value!r:.80} is no property value")
+        return value.record
 
     def property(self, prop: Property) -> RecordId:
         """What a node's list of values names for `prop`: the value, or a LIST of values."""

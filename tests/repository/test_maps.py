@@ -17,7 +17,7 @@ from tarfailover.repository import maps
 from tarfailover.repository.hashes import map_bucket, map_hash, utf16_key
 from tarfailover.repository.reader import RecordReader
 from tarfailover.repository.record_writer import RecordWriter
-from tarfailover.repository.records import diff_draft, leaf_draft
+from tarfailover.repository.records import branch_draft, diff_draft, leaf_draft
 from tarfailover.repository.segment_writer import SegmentWriter
 from tarfailover.repository.values import ContentError
 
@@ -171,6 +171,11 @@ def test_a_leaf_left_at_a_higher_level_is_read_and_changed() -> None:
     assert {e.name: e.value for e in maps.entries(bench.reader, top)} == children
     children["c"] = bench.node()
     assert bench.read(bench.maps.change(top, {"c": children["c"]})) == children
+
+
+def test_a_map_beyond_what_oak_writes_is_refused() -> None:
+    with pytest.raises(ContentError, match="500000001 children"):
+        branch_draft(0, 500_000_001, {})
 
 
 def test_an_emptied_map_is_refused() -> None:

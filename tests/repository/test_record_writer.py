@@ -12,6 +12,7 @@ from repository_models import MemorySink
 
 from tarfailover.format import segment as layout
 from tarfailover.ids import RecordId, is_bulk
+from tarfailover.repository import record_writer
 from tarfailover.repository.reader import RecordReader
 from tarfailover.repository.record_writer import ListWriter, RecordWriter
 from tarfailover.repository.records import Template
@@ -133,6 +134,15 @@ def test_short_strings_and_templates_are_written_once() -> None:
     shape = Template("nt:base", ("mix:a", "mix:b"), "only", False, (("b", 1), ("a", -3)))
     assert bench.writer.template(shape) == bench.writer.template(shape)
     assert bench.reader.template(bench.writer.template(shape)) == shape
+
+
+def test_the_memory_for_strings_and_templates_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_writer, "CACHED_STRINGS", 10)
+    monkeypatch.setattr(record_writer, "CACHED_TEMPLATES", 10)
+    bench = Bench()
+    for number in range(35):
+        bench.writer.template(Template(primary=f"type {number}"))
+    assert len(bench.writer._strings) == len(bench.writer._templates) == 5
 
 
 def test_a_template_byte_for_byte() -> None:

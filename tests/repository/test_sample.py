@@ -16,11 +16,13 @@ from tarfailover.format import segment as layout
 from tarfailover.ids import Generation, is_bulk
 from tarfailover.repository.digest import content_digest
 from tarfailover.repository.nodes import NodeState
-from tarfailover.repository.reader import Segment
+from tarfailover.repository.reader import RecordReader, Segment
 from tarfailover.repository.sample import SampleResult, write_sample
 from tarfailover.repository.sample_content import CHAIN_LENGTH, WIDE, WIDE_CHILDREN
 from tarfailover.repository.segment_writer import SegmentSink
 from tarfailover.repository.values import PropertyType
+from tarfailover.store.follower import Follower
+from tarfailover.store.writer import StoreWriter
 
 
 def sample(sink: SegmentSink, **numbers: int) -> SampleResult:
@@ -203,6 +205,23 @@ def test_an_info_record_that_tells_no_time_is_no_obstacle(told: bytes) -> None:
     sink.segments[sink.head.segment] = bytes(raw)
     sample(sink, nodes=0, commits=1)
     assert len(sink.journal) == 2
+
+
+def test_a_directory_gets_the_same_segments_as_memory_in_the_same_order(tmp_path: Path) -> None:
+    sink = made()
+    sample(sink)
+    for _ in range(2):
+        with StoreWriter.open(tmp_path, create=True, tar_limit=1024 * 1024) as writer:
+            sample(writer)
+    stored = scan(tmp_path)
+    assert list(stored.segments.items()) == list(sink.segments.items())
+    follower = Follower.open(tmp_path)
+    try:
+        assert follower.snapshot.head.record == sink.head
+        seen = NodeState(RecordReader(follower.snapshot), follower.snapshot.head.record)
+        assert content_digest(seen) == content_digest(sink.node())
+    finally:
+        follower.close()
 
 
 @settings(max_examples=8)

@@ -100,6 +100,27 @@ def test_properties_stand_in_the_order_of_signed_hash_and_name() -> None:
     ]
 
 
+def test_properties_are_asked_for_by_name_before_and_after_writing() -> None:
+    sink = MemorySink()
+    properties = {
+        "jcr:primaryType": Property.name("nt:base"),
+        "jcr:mixinTypes": Property.names(["mix:a"]),
+        "a": Property.of(1),
+        "b": Property.of("text"),
+    }
+    committed(sink, Model(properties))
+    state = sink.node().child("root")
+    assert state is not None
+    builder = NodeBuilder(state)
+    for name, prop in properties.items():
+        assert state.property(name) == builder.property(name) == prop
+    builder.set("a", Property.of(2))
+    builder.remove_property("b")
+    assert builder.property("a") == Property.of(2)
+    assert builder.property("b") is None and builder.property("c") is None
+    assert state.property("c") is None and NodeBuilder().property("a") is None
+
+
 def test_the_stable_id_of_a_new_node_is_its_own() -> None:
     sink = MemorySink()
     head = committed(sink, Model())
