@@ -46,7 +46,7 @@ RISING: list[Row] = [
 positions = st.integers(1, 2**20).map(lambda block: 512 * block)
 lengths = st.integers(1, 262144)
 rows = st.tuples(ids, positions, lengths, generations)
-tables = st.lists(rows, min_size=1, max_size=40, unique_by=lambda row: row[0])
+tables = st.lists(rows, min_size=1, max_size=20, unique_by=lambda row: row[0])
 
 
 def packed(row: Row, version: int = 2) -> bytes:
