@@ -1,0 +1,127 @@
+"""The master's factory: what all its clients share."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from tarfailover.config import MasterConfig
+from tarfailover.errors import LinkError
+from tarfailover.format.journal import NAME as JOURNAL
+from tarfailover.ids import RecordId
+from tarfailover.master.protocol import MasterProtocol
+from tarfailover.master.sender import InThread
+from tarfailover.master.sources import Listings
+from tarfailover.sockets import tune
+from tarfailover.store import journal
+from tarfailover.store.follower import Follower
+from tarfailover.store.snapshot import Snapshot
+from tarfailover.wire.messages import ErrorCode, HeadIs
+
+
+class MasterFactory(Factory):
+    """Serves the snapshots of one follower; `clock` and `in_thread` are passed in."""
+
+    noisy = False
+    log = Logger()
+
+    def __init__(
+        self, config: MasterConfig, follower: Follower, clock: IReactorTime, in_thread: InThread
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self.in_thread = in_thread
+        self.epoch = 0
+        self.listings = Listings()
+        self.clients: set[MasterProtocol] = set()
+        self.errors: dict[int, int] = {}
+        self._emptied: Deferred[None] | None = None
+        self._follower = follower
+        self.snapshot = follower.snapshot
+
+    def buildProtocol(self, addr: IAddress | None) -> MasterProtocol:  # type: ignore[override]  # noqa: N802
+        """A protocol for one more client."""
+        return MasterProtocol(self, _peer(addr))
+
+    # clients
+
+    def connected(self, client: MasterProtocol) -> None:
+        """Take a client in, or turn it away if there are enough."""
+        self.clients.add(client)
+        tune(client.transport, socket.SO_SNDBUF, self.config.send_buffer)
+        if len(self.clients) > self.config.max_clients:
+            limit = self.config.max_clients
+            client.end(ErrorCode.BUSY, f"{limit} clients are connected, more are not allowed")
+
+    def disconnected(self, client: MasterProtocol, reason: Failure) -> None:
+        """Forget a client."""
+        self.clients.discard(client)
+        if self._emptied is not None and not self.clients:
+            emptied, self._emptied = self._emptied, None
+            emptied.callback(None)
+        self.log.info("{peer}: disconnected ({why})", peer=client, why=reason.getErrorMessage())
+
+    def emptied(self) -> Deferred[None]:
+        """Fires when the last client is gone; asked for once, when the master stops."""
+        if not self.clients:
+            return succeed(None)
+        self._emptied = Deferred()
+        return self._emptied
+
+    def count_error(self, code: ErrorCode) -> None:
+        """Count an error that ended a connection."""
+        self.errors[code] = self.errors.get(code, 0) + 1
+
+    # the store
+
+    def refresh(self) -> Deferred[None]:
+        """Look at the directory; clients that wait for a new head are told of it."""
+        return self.in_thread(self._follower.refresh).addCallback(self._refreshed)
+
+    def _refreshed(self, snapshot: Snapshot) -> None:
+        before, self.snapshot = self.snapshot.head, snapshot
+        head = snapshot.head
+        if head is None and before is not None:
+            self.log.error("no head can be served: {why}", why=self.not_ready())
+        if head == before:
+            return
+        if head is not None:
+            self.log.info("head {head}, generation {gen}", head=head.record, gen=head.generation)
+            for why in head.skipped:
+                self.log.warn("stepped back in the journal over {why}", why=why)
+        for client in list(self.clients):
+            client.head_moved()
+
+    def not_ready(self) -> str:
+        """Why there is no head."""
+        return str(self._follower.no_head or f"{self._follower.directory} has no head")
+
+    def head_is(self, have: RecordId | None) -> Deferred[HeadIs]:
+        """The answer to a slave whose head is `have`."""
+        snapshot = self.snapshot
+        head = snapshot.head
+        if head is None:
+            raise LinkError(self.not_ready())
+        answer = HeadIs(head.record, head.time_ms, head.generation, known=True)
+        if have is None or snapshot.contains(have.segment):
+            return succeed(answer)
+        path = self._follower.directory / JOURNAL
+        named: Deferred[Any] = self.in_thread(journal.names, path, have.segment)
+        return named.addCallback(
+            lambda known: HeadIs(head.record, head.time_ms, head.generation, known)
+        )
+
+
+def _peer(addr: Any) -> str:
+    if isinstance(addr, IPv4Address):
+        return f"{addr.host}:{addr.port}"
+    if isinstance(addr, IPv6Address):
+        return f"[{addr.host}]:{addr.port}"
+    return "a local client" if addr is None else str(addr)

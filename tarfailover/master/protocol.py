@@ -1,0 +1,279 @@
+"""One slave's connection, seen from the master."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.protocols.basic import Int32StringReceiver
+from twisted.python.failure import Failure
+
+from tarfailover import __version__
+from tarfailover.deadline import Deadline
+from tarfailover.errors import DeadlineError, LinkError, ProtocolError
+from tarfailover.ids import RecordId
+from tarfailover.master.sender import Sender
+from tarfailover.master.sources import GetSource, ListSource, parse_cursor
+from tarfailover.store.snapshot import Snapshot
+from tarfailover.wire import messages
+from tarfailover.wire.messages import Answer, Error, ErrorCode, Get, Head, Hello, List, Ping
+from tarfailover.wire.negotiate import VersionError, choose_features, choose_version
+
+if TYPE_CHECKING:
+    from tarfailover.master.factory import MasterFactory
+
+FEATURES: tuple[str, ...] = ()
+"""What this version can do beyond the dialect itself."""
+MAX_QUEUED = 512
+"""Streamed answers that one client may wait for; then its requests are read no further."""
+
+
+class Waiter:
+    """A HEAD that waits for the head to move."""
+
+    def __init__(self, request: int, have: RecordId | None, deadline: IDelayedCall) -> None:
+        self.request = request
+        self.have = have
+        self.deadline = deadline
+
+
+class MasterProtocol(Int32StringReceiver):
+    """Answers the requests of one slave."""
+
+    MAX_LENGTH = messages.MAX_REQUEST_FRAME
+    log = Logger()
+    transport: Any
+
+    def __init__(self, factory: MasterFactory, peer: str) -> None:
+        self.factory: MasterFactory = factory
+        self.peer = peer
+        self.client = ""
+        self._welcomed = False
+        self._ended = False
+        self._paused = False
+        self._pinned: Snapshot | None = None
+        self._waiters: list[Waiter] = []
+        config = factory.config
+        self._hello = self._deadline("hello", config.deadline_hello, "HELLO")
+        self._idle = self._deadline("idle-client", config.deadline_idle_client, "a request")
+        self._unfinished = self._deadline(
+            "request", config.deadline_request, "the rest of a request"
+        )
+        self._stalled = self._deadline(
+            "slow-reader", config.deadline_slow_reader, "the client to take its answer"
+        )
+
+    def _deadline(self, name: str, seconds: float, what: str) -> Deadline:
+        return Deadline(self.factory.clock, name, seconds, what, self._too_late)
+
+    def __str__(self) -> str:
+        return f"{self.client} at {self.peer}" if self.client else self.peer
+
+    # the connection
+
+    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
+        """A client connected."""
+        self.sender = Sender(
+            self.transport, self.factory.in_thread, self._stalled, self._broken, self._resume
+        )
+        self._hello.start()
+        self.factory.connected(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        """The client is gone, whoever ended it."""
+        self._ended = True
+        for deadline in (self._hello, self._idle, self._unfinished, self._stalled):
+            deadline.stop()
+        for waiter in self._waiters:
+            waiter.deadline.cancel()
+        self._waiters = []
+        self._unpin()
+        self.sender.stop()
+        self.factory.disconnected(self, reason)
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        """Bytes came; a frame that stays unfinished has a deadline."""
+        if self._ended:
+            return
+        super().dataReceived(data)  # type: ignore[no-untyped-call]
+        if not self.recvd:
+            self._unfinished.stop()
+        elif not self._unfinished.running:
+            self._unfinished.start()
+
+    def lengthLimitExceeded(self, length: int) -> None:  # noqa: N802
+        """A frame is announced that is longer than any request can be."""
+        limit = self.MAX_LENGTH
+        self._end(ErrorCode.TOO_LARGE, f"a frame of {length} bytes; {limit} are allowed", 0)
+
+    def _too_late(self, error: DeadlineError) -> None:
+        if error.name == "slow-reader":
+            self.log.warn("{peer}: {error}", peer=self, error=error)
+            self._ended = True
+            self.transport.abortConnection()
+        else:
+            self._end(ErrorCode.DEADLINE, str(error), 0)
+
+    def _broken(self, failure: Failure) -> None:
+        """A fault of this program or of its disk: the log has it all, the client a sentence."""
+        self.log.failure("{peer}: an answer failed", failure, peer=self)
+        self._end(ErrorCode.INTERNAL, "an answer failed; the log of the master says why", 0)
+
+    def end(self, code: ErrorCode, why: str) -> None:
+        """Tell the client why, and close the connection."""
+        self._end(code, why, 0)
+
+    def _end(self, code: ErrorCode, why: str, request: int) -> None:
+        if self._ended:
+            return
+        self.log.warn("{peer}: {why}; disconnecting", peer=self, why=why)
+        self._answer(request, Error(code, why))
+        self._ended = True
+        self.factory.count_error(code)
+        self.sender.stop()
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+        self._stalled.start()
+
+    # requests
+
+    def stringReceived(self, string: bytes) -> None:  # noqa: N802
+        """A whole frame came."""
+        if self._ended:
+            return
+        try:
+            request, message = messages.decode_request(string)
+            self._dispatch(request, message)
+        except messages.UnknownTypeError as error:
+            self._refuse_type(error)
+        except ProtocolError as error:
+            self._end(ErrorCode.PROTOCOL, str(error), 0)
+
+    def _refuse_type(self, error: messages.UnknownTypeError) -> None:
+        """A newer slave may try something new, once it is known for a slave."""
+        if self._welcomed:
+            self._answer(error.request, Error(ErrorCode.UNKNOWN_TYPE, str(error)))
+        else:
+            self._end(ErrorCode.PROTOCOL, f"{error}; a slave begins with HELLO", error.request)
+
+    def _dispatch(self, request: int, message: Any) -> None:
+        if isinstance(message, Hello):
+            self._on_hello(request, message)
+            return
+        if not self._welcomed:
+            raise ProtocolError("a slave begins with HELLO")
+        self._idle.start()
+        if isinstance(message, Head):
+            self._on_head(request, message)
+        elif isinstance(message, List):
+            self._on_list(request, message)
+        elif isinstance(message, Get):
+            self._on_get(request, message)
+        elif isinstance(message, Ping):
+            self._answer(request, messages.Pong())
+
+    def _answer(self, request: int, message: Answer) -> None:
+        self.sendString(messages.encode(request, message))  # type: ignore[no-untyped-call]
+
+    def _on_hello(self, request: int, hello: Hello) -> None:
+        if self._welcomed:
+            raise ProtocolError("HELLO came twice")
+        try:
+            version = choose_version(hello)
+        except VersionError as error:
+            self._end(ErrorCode.VERSION, str(error), request)
+            return
+        self._welcomed = True
+        self.client = hello.client
+        self._hello.stop()
+        self._idle.start()
+        features = choose_features(hello.features, FEATURES)
+        self.log.info("{peer}: connected", peer=self)
+        welcome = messages.Welcome(
+            version,
+            features,
+            self.factory.config.repository,
+            self.factory.epoch,
+            f"tarfailover {__version__}",
+        )
+        self._answer(request, welcome)
+
+    def _on_head(self, request: int, message: Head) -> None:
+        """A slave that asks for the head has finished with what it was copying."""
+        self._unpin()
+        head = self.factory.snapshot.head
+        if head is None:
+            self._answer(request, Error(ErrorCode.NOT_READY, self.factory.not_ready()))
+        elif head.record == message.have and message.wait_ms:
+            self._wait(request, message)
+        else:
+            self._send_head(request, message.have)
+
+    def _wait(self, request: int, message: Head) -> None:
+        if len(self._waiters) >= MAX_QUEUED:
+            raise ProtocolError(f"more than {MAX_QUEUED} HEADs wait")
+        deadline = self.factory.clock.callLater(message.wait_ms / 1000, self.head_moved)
+        self._waiters.append(Waiter(request, message.have, deadline))
+        self._idle.stop()
+
+    def head_moved(self) -> None:
+        """Answer the HEADs that wait: the head moved, or the oldest has waited long enough."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if waiter.deadline.active():
+                waiter.deadline.cancel()
+            if self.factory.snapshot.head is None:
+                error = Error(ErrorCode.NOT_READY, self.factory.not_ready())
+                self._answer(waiter.request, error)
+            else:
+                self._send_head(waiter.request, waiter.have)
+        if waiters and not self._ended:
+            self._idle.start()
+
+    def _send_head(self, request: int, have: RecordId | None) -> None:
+        answered = self.factory.head_is(have)
+        answered.addCallback(self._answer_if_open, request)
+        answered.addErrback(self._head_failed, request)
+
+    def _answer_if_open(self, head: messages.HeadIs, request: int) -> None:
+        if not self._ended:
+            self._answer(request, head)
+
+    def _head_failed(self, failure: Failure, request: int) -> None:
+        error = failure.value
+        if not isinstance(error, LinkError):
+            self._broken(failure)
+        elif not self._ended:
+            self._answer(request, Error(ErrorCode.NOT_READY, str(error)))
+
+    def _on_list(self, request: int, message: List) -> None:
+        self._unpin()
+        self._pinned = self.factory.snapshot.acquire()
+        listings = self.factory.listings
+        position = parse_cursor(message.cursor)
+        self._submit(ListSource(request, listings, self._pinned, message.head, position))
+
+    def _on_get(self, request: int, message: Get) -> None:
+        current = self.factory.snapshot
+        pinned = self._pinned or current
+        snapshots = [current] if pinned is current else [pinned, current]
+        self._submit(GetSource(request, message.ids, snapshots))
+
+    def _submit(self, source: ListSource | GetSource) -> None:
+        self.sender.submit(source)
+        if self.sender.queued > MAX_QUEUED and not self._paused:
+            self._paused = True
+            self.pauseProducing()  # type: ignore[no-untyped-call]
+
+    def _resume(self) -> None:
+        """Read requests again once half of the answers are out."""
+        if self._paused and not self._ended and self.sender.queued <= MAX_QUEUED // 2:
+            self._paused = False
+            self.resumeProducing()  # type: ignore[no-untyped-call]
+
+    def _unpin(self) -> None:
+        pinned, self._pinned = self._pinned, None
+        if pinned is not None:
+            pinned.release()

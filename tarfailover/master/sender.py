@@ -1,0 +1,152 @@
+"""Sends streamed answers under backpressure.
+
+A pull producer: when the transport has sent what it had, the next chunk is written, and
+the one after it is read ahead in a thread. A client that reads slowly costs two
+chunks of memory and nobody else's time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPullProducer
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tarfailover.deadline import Deadline
+from tarfailover.errors import PeerError
+from tarfailover.master.sources import Source, framed
+from tarfailover.wire.messages import Error
+
+InThread = Callable[..., "Deferred[Any]"]
+"""Runs a function in one of the master's threads."""
+
+
+@implementer(IPullProducer)
+class Sender:
+    """The streamed answers of one client, one after the other in the order of requests.
+
+    `stalled` must not be running; it runs while the transport holds bytes that the
+    client has not taken. `failed` is called with what no peer can be blamed for, `done`
+    after each answer.
+    """
+
+    def __init__(
+        self,
+        transport: Any,
+        in_thread: InThread,
+        stalled: Deadline,
+        failed: Callable[[Failure], None],
+        done: Callable[[], None],
+    ) -> None:
+        self._transport = transport
+        self._in_thread = in_thread
+        self._stalled = stalled
+        self._failed = failed
+        self._done = done
+        self._sources: deque[Source] = deque()
+        self._ready: bytes | None = None
+        self._hungry = False
+        self._reading = False
+        self._registered = False
+        self._stopped = False
+        self.sent = 0
+
+    @property
+    def queued(self) -> int:
+        """Answers that are not complete yet."""
+        return len(self._sources)
+
+    def submit(self, source: Source) -> None:
+        """Send the answer of `source` after those submitted before."""
+        if self._stopped:
+            source.close()
+            return
+        self._sources.append(source)
+        if not self._registered:
+            self._registered = True
+            self._hungry = False
+            self._transport.registerProducer(self, False)
+        self._read()
+
+    # the transport calls these
+
+    def resumeProducing(self) -> None:  # noqa: N802 - the interface's name
+        """The transport has sent all it had: write what was read ahead, or be done."""
+        self._hungry = True
+        self._stalled.stop()
+        self._write()
+        self._finish()
+
+    def stopProducing(self) -> None:  # noqa: N802 - the interface's name
+        """The connection is gone."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Send no more, and let go of everything."""
+        self._stopped = True
+        self._stalled.stop()
+        self._ready = None
+        if not self._reading:
+            self._close_all()
+
+    def _close_all(self) -> None:
+        while self._sources:
+            self._sources.popleft().close()
+
+    # reading ahead and writing
+
+    def _read(self) -> None:
+        if self._reading or self._ready is not None or not self._sources:
+            return
+        self._reading = True
+        reading = self._in_thread(self._sources[0].next)
+        reading.addCallbacks(self._chunk, self._error)
+        reading.addErrback(self._failed)
+
+    def _chunk(self, chunk: bytes | None) -> None:
+        self._reading = False
+        if self._stopped:
+            self._close_all()
+            return
+        if chunk is None:
+            self._sources.popleft().close()
+            self._finish()
+            self._done()
+        else:
+            self._ready = chunk
+            self._write()
+        self._read()
+
+    def _error(self, failure: Failure) -> None:
+        """An answer failed: the client is told, the answers behind it go on."""
+        self._reading = False
+        if self._stopped:
+            self._close_all()
+            return
+        error = failure.value
+        if not isinstance(error, PeerError):
+            failure.raiseException()
+        source = self._sources.popleft()
+        source.close()
+        self._ready = framed(source.request, Error(error.code, error.text))
+        self._write()
+        self._read()
+
+    def _write(self) -> None:
+        if not self._hungry or self._ready is None or self._stopped:
+            return
+        chunk, self._ready, self._hungry = self._ready, None, False
+        self.sent += len(chunk)
+        self._stalled.start()
+        self._transport.write(chunk)
+        self._read()
+
+    def _finish(self) -> None:
+        """Unregister once everything was sent; not before, or a stall would go unseen."""
+        if self._hungry and not self._sources and self._ready is None and self._registered:
+            self._registered = False
+            self._transport.unregisterProducer()

@@ -1,0 +1,183 @@
+"""The master as a service: listens, looks at the directory, and stops cleanly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from tarfailover.config import MasterConfig
+from tarfailover.errors import ConfigError, TarFailoverError
+from tarfailover.master.factory import MasterFactory
+from tarfailover.store.follower import Follower
+from tarfailover.store.state import SlaveState
+from tarfailover.wire.messages import ErrorCode
+
+THREADS = 4
+"""Threads that read from the disk, for all clients together."""
+
+
+class MasterService(Service):
+    """Serves the store of `config`.
+
+    `reactor` is passed in; `fatal` is called with what keeps the master from serving.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, config: MasterConfig, reactor: Any, fatal: Callable[[TarFailoverError], None]
+    ) -> None:
+        self.config = config
+        self.factory: MasterFactory | None = None
+        self.port: IListeningPort | None = None
+        """What it listens on, once it does."""
+        self._reactor = reactor
+        self._fatal = fatal
+        self._endpoint = _endpoint(config, reactor)
+        self._pool = ThreadPool(1, THREADS, "tarfailover-master")
+        self._follower: Follower | None = None
+        self._looking: LoopingCall | None = None
+        self._told = ""
+
+    def startService(self) -> None:  # noqa: N802 - Twisted's name
+        """Open the store, listen, and begin to look at the directory."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._pool.start()
+        opened = self._in_thread(_open, self.config)
+        opened.addCallback(self._opened)
+        opened.addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        error = failure.value
+        if not isinstance(error, TarFailoverError):
+            self.log.failure("the master cannot start", failure)
+            error = TarFailoverError(f"the master cannot start: {failure.getErrorMessage()}")
+        self._fatal(error)
+
+    def _opened(self, found: tuple[Follower, int]) -> Deferred[None] | None:
+        follower, epoch = found
+        if not self.running:
+            follower.close()
+            return None
+        self._follower = follower
+        self.factory = MasterFactory(self.config, follower, self._reactor, self._in_thread)
+        self.factory.epoch = epoch
+        self._tell_head(self.factory)
+        listening: Deferred[IListeningPort] = self._endpoint.listen(self.factory)
+        return listening.addCallbacks(self._listening, self._not_listening)
+
+    def _tell_head(self, factory: MasterFactory) -> None:
+        head = factory.snapshot.head
+        if head is None:
+            self.log.error("no head can be served yet: {why}", why=factory.not_ready())
+            return
+        self.log.info(
+            "serving {store}: head {head}, {n} segments",
+            store=str(self.config.store),
+            head=str(head.record),
+            n=factory.snapshot.count,
+        )
+        for why in head.skipped:
+            self.log.warn("stepped back in the journal over {why}", why=why)
+
+    def _listening(self, port: IListeningPort) -> None:
+        self.port = port
+        self.log.info("listening on {where}", where=_where(port))
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = self._reactor
+        self._looking.start(self.config.scan_interval, now=False)
+
+    def _not_listening(self, failure: Failure) -> None:
+        raise ConfigError(
+            f"cannot listen: {failure.getErrorMessage()}; choose another --port or "
+            "--interface, or stop the program that uses this one"
+        )
+
+    def _look(self) -> Deferred[None] | None:
+        """One look at the directory; whatever fails, the last snapshot goes on being served."""
+        if self.factory is None:
+            return None
+        return self.factory.refresh().addCallbacks(self._looked, self._look_failed)
+
+    def _looked(self, _: None) -> None:
+        self._told = ""
+
+    def _look_failed(self, failure: Failure) -> None:
+        why = failure.getErrorMessage()
+        if why == self._told:
+            return
+        self._told = why
+        if isinstance(failure.value, TarFailoverError):
+            self.log.error("cannot look at the store: {why}", why=why)
+        else:
+            self.log.failure("looking at the store failed", failure)
+
+    def _in_thread(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._pool, function, *args)
+
+    def stopService(self) -> Deferred[Any]:  # noqa: N802 - Twisted's name
+        """Tell the clients, let answers end until the drain deadline, and close the store."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        waiting: list[Deferred[Any]] = [self._drain()]
+        if self._looking is not None and self._looking.running:
+            waiting += [d for d in [self._looking.deferred] if d is not None]
+            self._looking.stop()
+        if self.port is not None:
+            waiting.append(maybeDeferred(self.port.stopListening))
+        return DeferredList(waiting, consumeErrors=True).addCallback(self._close)
+
+    def _drain(self) -> Deferred[Any]:
+        if self.factory is None:
+            return succeed(None)
+        for client in list(self.factory.clients):
+            client.end(ErrorCode.GOING_AWAY, "the master stops")
+        drained = self.factory.emptied()
+        late = self._reactor.callLater(self.config.deadline_drain, self._abort, self.factory)
+        return drained.addCallback(lambda _: late.active() and late.cancel())
+
+    def _abort(self, factory: MasterFactory) -> None:
+        for client in list(factory.clients):
+            client.transport.abortConnection()
+
+    def _close(self, _: object) -> None:
+        self._pool.stop()
+        if self._follower is not None:
+            self._follower.close()
+            self._follower = None
+
+
+def _open(config: MasterConfig) -> tuple[Follower, int]:
+    """The follower of the store, and the epoch that its directory states; 0 if none."""
+    state = SlaveState.load(config.store)
+    return Follower.open(config.store), state.epoch if state else 0
+
+
+def _endpoint(config: MasterConfig, reactor: Any) -> IStreamServerEndpoint:
+    written = config.endpoint
+    if not written:
+        interface = config.interface.replace(":", "\\:")
+        family = "tcp6" if ":" in interface else "tcp"
+        written = f"{family}:{config.port}:interface={interface}"
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, written)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(
+            f"endpoint {written!r} cannot be used ({error}); write it as in tcp:8023:interface=…"
+        ) from error
+    return endpoint
+
+
+def _where(port: IListeningPort) -> str:
+    address = port.getHost()
+    host, number = getattr(address, "host", None), getattr(address, "port", None)
+    return str(address) if host is None else f"{host}:{number}"

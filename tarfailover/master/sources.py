@@ -1,0 +1,258 @@
+"""Where streamed answers come from: blocking code that runs in the master's threads.
+
+A source gives its answer as chunks of about a MiB, framed for the wire, one each time
+it is asked; so memory is bounded by one chunk written and one read ahead per client.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from tarfailover.errors import DamagedStoreError, FormatError, PeerError, StoreIOError
+from tarfailover.format.index import IndexEntry
+from tarfailover.format.tar import BLOCK, padded
+from tarfailover.ids import SegmentId, text
+from tarfailover.store import closure
+from tarfailover.store.heads import missing_text
+from tarfailover.store.snapshot import Position, Snapshot
+from tarfailover.store.table import Array
+from tarfailover.store.tarreader import TarReader
+from tarfailover.wire import stream
+from tarfailover.wire.messages import (
+    MAX_LISTED,
+    MAX_PART,
+    Answer,
+    End,
+    ErrorCode,
+    Listed,
+    ListEnd,
+    encode,
+)
+
+CHUNK = 1024 * 1024
+"""Bytes read and written at a time."""
+_LISTED_PER_CHUNK = 16
+
+_POSITION = struct.Struct(">IcQ")
+_PREFIX = struct.Struct(">I")
+
+
+class Source(Protocol):
+    """A streamed answer."""
+
+    request: int
+
+    def next(self) -> bytes | None:
+        """The next chunk, framed; None at the end. Blocking; raises PeerError."""
+
+    def close(self) -> None:
+        """Let go of what is held; no `next` follows."""
+
+
+def framed(request: int, message: Answer) -> bytes:
+    """A message as it goes onto the wire, length prefix included."""
+    frame = encode(request, message)
+    return _PREFIX.pack(len(frame)) + frame
+
+
+def pack_cursor(position: Position | None) -> bytes:
+    """A position as a cursor of the wire."""
+    if position is None:
+        return b""
+    return _POSITION.pack(position.number, position.letter.encode("ascii"), position.offset)
+
+
+def parse_cursor(cursor: bytes) -> Position | None:
+    """The position in a cursor; None for one that this version did not write."""
+    if len(cursor) != _POSITION.size:
+        return None
+    number, letter, offset = _POSITION.unpack(cursor)
+    return Position(number, letter.decode("latin-1"), offset)
+
+
+class Listing(NamedTuple):
+    """What a LIST asks for."""
+
+    ids: bytes
+    lengths: Array
+    cursor: bytes
+
+
+class Listings:
+    """Computes listings, and keeps the last one: many slaves ask for the same."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._last: tuple[tuple[Any, ...], Listing] | None = None
+
+    def get(self, snapshot: Snapshot, head: SegmentId, position: Position | None) -> Listing:
+        """The closure of `head` behind `position`; raises PeerError if it is not whole."""
+        below = snapshot.rank_behind(position)
+        key = (id(snapshot.table), snapshot.count, head, below)
+        with self._guard:
+            if self._last is None or self._last[0] != key:
+                self._last = key, _listing(snapshot, head, below)
+            return self._last[1]
+
+
+def _listing(snapshot: Snapshot, head: SegmentId, below: int) -> Listing:
+    if not snapshot.contains(head):
+        raise PeerError(ErrorCode.HEAD_GONE, f"segment {text(head)} is not in the master's store")
+    found = closure.walk(snapshot, [head], below=below)
+    if found.missing:
+        raise PeerError(ErrorCode.HEAD_GONE, missing_text(found))
+    ids, lengths = snapshot.table.extents(closure.references_first(snapshot, found, head))
+    return Listing(ids, lengths, pack_cursor(snapshot.end()))
+
+
+class ListSource:
+    """Answers a LIST."""
+
+    def __init__(
+        self,
+        request: int,
+        listings: Listings,
+        snapshot: Snapshot,
+        head: SegmentId,
+        position: Position | None,
+    ) -> None:
+        self.request = request
+        self._snapshot = snapshot.acquire()
+        self._frames = self._all(listings, head, position)
+
+    def next(self) -> bytes | None:
+        """See `Source`."""
+        frames = [frame for _, frame in zip(range(_LISTED_PER_CHUNK), self._frames, strict=False)]
+        return b"".join(frames) or None
+
+    def close(self) -> None:
+        """See `Source`."""
+        self._frames.close()
+        self._snapshot.release()
+
+    def _all(
+        self, listings: Listings, head: SegmentId, position: Position | None
+    ) -> Generator[bytes, None, None]:
+        listing = listings.get(self._snapshot, head, position)
+        count, size = len(listing.lengths), int(listing.lengths.sum(dtype="u8"))
+        for first in range(0, count, MAX_LISTED):
+            stop = min(first + MAX_LISTED, count)
+            items = b"".join(
+                listing.ids[16 * at : 16 * at + 16] + int(listing.lengths[at]).to_bytes(4, "big")
+                for at in range(first, stop)
+            )
+            yield framed(self.request, Listed(count, size, items))
+        yield framed(self.request, ListEnd(listing.cursor))
+
+
+class GetSource:
+    """Answers a GET out of the first of `snapshots` that has a segment."""
+
+    def __init__(
+        self, request: int, ids: Sequence[SegmentId], snapshots: Sequence[Snapshot]
+    ) -> None:
+        self.request = request
+        self._snapshots = [snapshot.acquire() for snapshot in snapshots]
+        self._ids = ids
+        self._next = 0
+        self._size = 0
+        self._rest: list[stream.Piece] = []
+        self._ended = False
+
+    def next(self) -> bytes | None:
+        """See `Source`."""
+        if self._ended:
+            return None
+        pieces = self._rest
+        size = sum(map(len, pieces))
+        while size < CHUNK and self._next < len(self._ids):
+            more = self._pieces()
+            size += sum(map(len, more))
+            pieces += more
+        if self._next == len(self._ids):
+            return self._last(pieces)
+        whole, self._rest = _cut(pieces, size - size % MAX_PART)
+        chunk, sent = stream.parts(self.request, whole)
+        self._size += sent
+        return chunk
+
+    def _last(self, pieces: Sequence[stream.Piece]) -> bytes:
+        self._ended = True
+        chunk, sent = stream.parts(self.request, pieces)
+        return chunk + framed(self.request, End(len(self._ids), self._size + sent))
+
+    def close(self) -> None:
+        """See `Source`."""
+        for snapshot in self._snapshots:
+            snapshot.release()
+        self._snapshots = []
+
+    def _pieces(self) -> list[stream.Piece]:
+        """The items of the next segments that lie side by side in one tar."""
+        segment = self._ids[self._next]
+        place = self._locate(segment)
+        if place is None:
+            self._next += 1
+            why = f"segment {text(segment)} is not, or no longer, in the master's store"
+            return list(stream.refusal(segment, ErrorCode.SEGMENT_GONE, why))
+        reader, entry = place
+        run = [entry]
+        end = _end(entry)
+        while (following := self._follows(reader, end, len(run))) is not None:
+            run.append(following)
+            end = _end(following)
+            if end - run[0].position >= CHUNK:
+                break
+        self._next += len(run)
+        return list(_items(reader, run, end))
+
+    def _locate(self, segment: SegmentId) -> tuple[TarReader, IndexEntry] | None:
+        for snapshot in self._snapshots:
+            if snapshot.contains(segment):
+                return snapshot.entry(segment)
+        return None
+
+    def _follows(self, reader: TarReader, end: int, ahead: int) -> IndexEntry | None:
+        at = self._next + ahead
+        place = self._locate(self._ids[at]) if at < len(self._ids) else None
+        if place is None or place[0] is not reader or place[1].position - BLOCK != end:
+            return None
+        return place[1]
+
+
+def _end(entry: IndexEntry) -> int:
+    return entry.position + padded(entry.length)
+
+
+def _items(reader: TarReader, run: Sequence[IndexEntry], end: int) -> Iterator[stream.Piece]:
+    """The items of neighbours in a tar, read at once and verified one by one."""
+    start = run[0].position - BLOCK
+    try:
+        block = memoryview(reader.read(start, end - start))
+    except StoreIOError as error:
+        for entry in run:
+            yield from stream.refusal(entry.segment, ErrorCode.DAMAGED, str(error))
+        return
+    for entry in run:
+        at = entry.position - BLOCK - start
+        try:
+            crc, data = reader.verified(entry, block[at : at + BLOCK + entry.length])
+        except (DamagedStoreError, FormatError) as error:
+            yield from stream.refusal(entry.segment, ErrorCode.DAMAGED, str(error))
+        else:
+            yield from stream.item(entry.segment, crc, data)
+
+
+def _cut(
+    pieces: Sequence[stream.Piece], size: int
+) -> tuple[list[stream.Piece], list[stream.Piece]]:
+    """The first `size` bytes of `pieces`, and the rest."""
+    for place, piece in enumerate(pieces):
+        if size < len(piece):
+            view = memoryview(piece)
+            return [*pieces[:place], view[:size]], [view[size:], *pieces[place + 1 :]]
+        size -= len(piece)
+    return list(pieces), []

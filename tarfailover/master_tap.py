@@ -1,0 +1,38 @@
+"""``twistd tarfailover-master``: the composition root of the master."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.internet import reactor
+from twisted.python import usage
+
+from tarfailover import config
+from tarfailover.config import MasterConfig
+from tarfailover.errors import TarFailoverError
+from tarfailover.master.service import MasterService
+from tarfailover.run_tap import fatal, raise_file_limit
+
+
+class Options(usage.Options):
+    """The options of the master, from the table of its settings."""
+
+    synopsis = "[options]"
+    optParameters = config.option_parameters(MasterConfig)  # noqa: N815 - Twisted's name
+    optFlags = config.option_flags(MasterConfig)  # noqa: N815
+    longdesc = config.HELP
+
+    def postOptions(self) -> None:  # noqa: N802
+        """Merge with file and environment; raises UsageError with one sentence."""
+        try:
+            self["merged"] = config.load(MasterConfig, os.environ, dict(self))
+        except TarFailoverError as error:
+            raise usage.UsageError(str(error)) from error
+
+
+def makeService(options: Any) -> IService:  # noqa: N802 - Twisted's name
+    """The service that twistd runs."""
+    raise_file_limit()
+    return MasterService(options["merged"], reactor, fatal(reactor))

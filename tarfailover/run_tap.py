@@ -1,0 +1,45 @@
+"""What both composition roots do to the process they run in."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import resource
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from twisted.logger import Logger
+
+from tarfailover.errors import TarFailoverError
+
+OPEN_FILES = 65536
+"""Open files to allow if the hard limit does: one for each tar, one for each client."""
+
+_log = Logger("tarfailover")
+
+
+def raise_file_limit() -> None:
+    """Raise the soft limit of open files towards the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def fatal(reactor: Any) -> Callable[[TarFailoverError], None]:
+    """A function that ends the process with an error's exit code, after an orderly stop."""
+
+    def stop(error: TarFailoverError) -> None:
+        _log.critical("{error}", error=str(error))
+        # twistd itself always ends with 0; what it has to tidy up it has done by then.
+        atexit.register(_exit, error.exit_code)
+        reactor.callLater(0, reactor.stop)
+
+    return stop
+
+
+def _exit(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
