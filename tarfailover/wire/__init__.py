@@ -20,4 +20,29 @@ A frame is the 4-byte big-endian length of `Int32StringReceiver`, then one type 
 big-endian, all text is UTF-8. An answer carries the number of its request. A frame
 from a slave is shorter than 16 MiB, so its first byte on the wire is ``00``; the
 dialect of Oak begins with another byte.
+
+======================  =============================================================
+`wire.limits`           the versions and every limit
+`wire.fields`           numbers, texts, ids, cursors: written, read, checked both ways
+`wire.requests`         what a slave asks, one class a message
+`wire.answers`          what a master answers, one class a message; the error codes
+`wire.messages`         frames; what a protocol imports
+`wire.negotiate`        version and features
+`wire.stream`           the segments inside the PARTs
+======================  =============================================================
+
+A peer that does not keep to this is answered, as long as it can read an answer, with
+
+===========================================  ============  ==========================
+what came to the master                      ERROR         then
+===========================================  ============  ==========================
+no common version in HELLO                   VERSION       the connection ends
+a type that is not known                     UNKNOWN_TYPE  it goes on
+a frame longer than `MAX_REQUEST_FRAME`      TOO_LARGE     the connection ends
+anything else that is not exactly a message  PROTOCOL      the connection ends
+GET of a segment that is not there           SEGMENT_GONE  the stream goes on: it is a
+                                                           refusal in the id's place
+===========================================  ============  ==========================
+
+A slave that meets any of these on its side raises ProtocolError and ends the connection.
 """

@@ -6,7 +6,8 @@ disk. An item with the highest bit of its length set is a refusal: the checksum 
 is an `ErrorCode`, the data a text.
 
 The stream is cut into PARTs anywhere; `parts` frames it, `StreamParser` puts it
-together again without joining the pieces of large segments.
+together again without joining the pieces of large segments. Crumbs are joined: kept one
+by one they would cost a hundred times their size.
 """
 
 from __future__ import annotations
@@ -18,11 +19,16 @@ from typing import NamedTuple
 from tarfailover.errors import ProtocolError
 from tarfailover.format.segment import MAX_SEGMENT
 from tarfailover.ids import SegmentId, text
-from tarfailover.wire.fields import MAX_TEXT
-from tarfailover.wire.messages import FRAME_HEADER, MAX_PART, Part
+from tarfailover.wire.answers import Part
+from tarfailover.wire.fields import checked_id, cut_text, in_range
+from tarfailover.wire.limits import FRAME_HEADER, MAX_PART, MAX_TEXT
 
 ITEM_HEADER = 24
 REFUSAL = 0x80000000
+CRUMB = 1024
+"""Bytes below which a piece of a segment is joined to the crumb before it."""
+
+_U32 = 0xFFFFFFFF
 
 _ITEM = struct.Struct(">16sII")
 _FRAME = struct.Struct(">IBI")
@@ -48,18 +54,25 @@ class Refusal(NamedTuple):
 
 
 def item(segment: SegmentId, crc: int, data: Piece) -> tuple[bytes, Piece]:
-    """The pieces of a segment's item."""
-    return _ITEM.pack(segment, len(data), crc), data
+    """The pieces of a segment's item; raises ProtocolError for what does not fit."""
+    checked_id(segment, "the stream")
+    in_range(crc, _U32, "the checksum of a segment")
+    return _ITEM.pack(
+        segment, in_range(len(data), MAX_SEGMENT, "the length of a segment"), crc
+    ), data
 
 
 def refusal(segment: SegmentId, code: int, why: str) -> tuple[bytes, Piece]:
-    """The pieces of a refusal."""
-    data = why.encode("utf-8", "replace")[:MAX_TEXT]
+    """The pieces of a refusal, its words cut if need be; raises ProtocolError for the rest."""
+    checked_id(segment, "the stream")
+    in_range(code, _U32, "the code of a refusal")
+    data = cut_text(why)
     return _ITEM.pack(segment, REFUSAL | len(data), code), data
 
 
 def parts(request: int, pieces: Iterable[Piece]) -> tuple[bytes, int]:
     """`pieces` as PART frames with their length prefixes, and the bytes of the stream."""
+    in_range(request, _U32, "the request number of PART")
     out: list[Piece] = []
     row: list[Piece] = []
     room, total = MAX_PART, 0
@@ -90,7 +103,7 @@ class StreamParser:
         self.size = 0
         self._header = b""
         self._item: tuple[SegmentId, int, int] | None = None
-        self._chunks: list[memoryview] = []
+        self._chunks: list[memoryview | bytearray] = []
         self._missing = 0
 
     def feed(self, piece: Piece) -> Sequence[Segment | Refusal]:
@@ -103,7 +116,7 @@ class StreamParser:
                 view = self._feed_header(view)
             else:
                 chunk, view = view[: self._missing], view[self._missing :]
-                self._chunks.append(chunk)
+                self._keep(chunk)
                 self._missing -= len(chunk)
             if self._item is not None and not self._missing:
                 found.append(self._complete(*self._item))
@@ -119,16 +132,33 @@ class StreamParser:
         self._header += view[:needed]
         if len(self._header) == ITEM_HEADER:
             segment, length, crc = _ITEM.unpack(self._header)
-            limit = MAX_TEXT if length & REFUSAL else MAX_SEGMENT
-            if length & ~REFUSAL > limit:
-                raise ProtocolError(f"segment {text(segment)} of {length & ~REFUSAL} bytes")
+            self._missing = _checked_size(segment, length)
             self._header = b""
             self._item = segment, length, crc
-            self._missing = length & ~REFUSAL
         return view[needed:]
+
+    def _keep(self, chunk: memoryview) -> None:
+        last = self._chunks[-1] if self._chunks else None
+        if len(chunk) >= CRUMB:
+            self._chunks.append(chunk)
+        elif isinstance(last, bytearray):
+            last += chunk
+        else:
+            self._chunks.append(bytearray(chunk))
 
     def _complete(self, segment: SegmentId, length: int, crc: int) -> Segment | Refusal:
         chunks, self._chunks, self._item = self._chunks, [], None
         if not length & REFUSAL:
-            return Segment(segment, crc, length, chunks)
-        return Refusal(segment, crc, b"".join(chunks).decode("utf-8", "replace"))
+            return Segment(segment, crc, length, [memoryview(chunk) for chunk in chunks])
+        try:
+            return Refusal(segment, crc, b"".join(chunks).decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise ProtocolError(f"the refusal of segment {text(segment)} is not UTF-8") from error
+
+
+def _checked_size(segment: SegmentId, length: int) -> int:
+    size = length & ~REFUSAL
+    limit, what = (MAX_TEXT, "is refused with") if length & REFUSAL else (MAX_SEGMENT, "has")
+    if size > limit:
+        raise ProtocolError(f"segment {text(segment)} {what} {size} bytes; {limit} are allowed")
+    return size

@@ -94,7 +94,7 @@ class TestFeatures:
     def test_a_slave_takes_whatever_a_master_chooses(
         self, offered: list[int], wanted: list[str], supported: list[str]
     ) -> None:
-        said = hello(*offered, tuple(wanted))
+        said = hello(offered[0], offered[1], tuple(wanted))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(negotiate, "LOWEST_VERSION", 0)
             patch.setattr(negotiate, "VERSION", 20)

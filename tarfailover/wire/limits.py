@@ -1,0 +1,32 @@
+"""Every number that bounds the native dialect; both sides check, sending as well as receiving."""
+
+from __future__ import annotations
+
+VERSION = 1
+"""The newest version of the dialect spoken here."""
+LOWEST_VERSION = 1
+
+FRAME_HEADER = 5
+"""Bytes of type and request number."""
+MAX_REQUEST_FRAME = 128 * 1024
+"""Bytes of a frame that a master accepts."""
+MAX_ANSWER_FRAME = 128 * 1024
+"""Bytes of a frame that a slave accepts."""
+
+MAX_TEXT = 1024
+"""Bytes of a text: 255 characters of any kind fit."""
+MAX_FEATURES = 32
+"""Features in one HELLO or WELCOME."""
+MAX_FEATURE = 64
+"""Bytes of a feature's name."""
+MAX_CURSOR = 64
+"""Bytes of a cursor: a place in the master's tars, opaque to a slave."""
+
+MAX_WAIT_MS = 600_000
+"""The longest that a HEAD may ask to wait."""
+MAX_IDS = 4000
+"""Segments in one GET."""
+MAX_LISTED = 3000
+"""Segments in one LISTED."""
+MAX_PART = 64 * 1024
+"""Bytes of a stream in one PART."""

@@ -1,0 +1,145 @@
+"""What a slave asks, one class a message; `wire.messages` puts them into frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tarfailover.errors import ProtocolError
+from tarfailover.ids import RecordId, SegmentId
+from tarfailover.wire.fields import Reader, Writer, check_items, in_range
+from tarfailover.wire.limits import LOWEST_VERSION, MAX_IDS, MAX_WAIT_MS, VERSION
+
+MAGIC = b"TARF"
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The first message of a slave.
+
+    ``4 bytes "TARF" | u16 lowest version | u16 highest version | text client id |
+    u8 n, n × text feature | more``. All versions begin so; what a newer one may have
+    added behind is passed over.
+    """
+
+    TYPE: ClassVar[int] = 0x01
+    NAME: ClassVar[str] = "HELLO"
+    client: str
+    features: tuple[str, ...] = ()
+    lowest: int = LOWEST_VERSION
+    highest: int = VERSION
+
+    def write(self, to: Writer) -> None:
+        """The payload; raises ProtocolError for what does not fit."""
+        self._check_range()
+        to.raw(MAGIC)
+        to.number(self.lowest, 2, "lowest version")
+        to.number(self.highest, 2, "highest version")
+        to.words(self.client)
+        to.features(self.features)
+
+    @classmethod
+    def parse(cls, reader: Reader) -> Hello:
+        """From a payload; raises ProtocolError."""
+        if reader.take(4) != MAGIC:
+            raise ProtocolError("HELLO does not begin with the name of the protocol")
+        lowest, highest = reader.number(2), reader.number(2)
+        hello = cls(reader.text(), reader.features(), lowest, highest)
+        hello._check_range()
+        reader.rest()
+        return hello
+
+    def _check_range(self) -> None:
+        if self.lowest > self.highest:
+            raise ProtocolError(f"HELLO offers versions {self.lowest} to {self.highest}")
+
+
+@dataclass(frozen=True)
+class Head:
+    """Asks for the head, once it is another than the one that the slave has.
+
+    ``u8 0`` or ``u8 1 | 16 bytes segment | u32 record number``, then ``u32 wait``:
+    milliseconds after which "unchanged" is a welcome answer.
+    """
+
+    TYPE: ClassVar[int] = 0x02
+    NAME: ClassVar[str] = "HEAD"
+    have: RecordId | None
+    wait_ms: int
+
+    def write(self, to: Writer) -> None:
+        """The payload; raises ProtocolError for what does not fit."""
+        to.flag(self.have is not None)
+        if self.have is not None:
+            to.record(self.have)
+        to.number(in_range(self.wait_ms, MAX_WAIT_MS, "the wait of HEAD"), 4, "wait")
+
+    @classmethod
+    def parse(cls, reader: Reader) -> Head:
+        """From a payload; raises ProtocolError."""
+        have = reader.record() if reader.flag() else None
+        return cls(have, in_range(reader.number(4), MAX_WAIT_MS, "the wait of HEAD"))
+
+
+@dataclass(frozen=True)
+class List:
+    """Asks for the segments of a head's closure that lie behind a cursor.
+
+    ``16 bytes head's segment | u8 n, n bytes cursor``; an empty cursor asks for all.
+    """
+
+    TYPE: ClassVar[int] = 0x03
+    NAME: ClassVar[str] = "LIST"
+    head: SegmentId
+    cursor: bytes = b""
+
+    def write(self, to: Writer) -> None:
+        """The payload; raises ProtocolError for what does not fit."""
+        to.segment(self.head)
+        to.cursor(self.cursor)
+
+    @classmethod
+    def parse(cls, reader: Reader) -> List:
+        """From a payload; raises ProtocolError."""
+        return cls(reader.segment(), reader.cursor())
+
+
+@dataclass(frozen=True)
+class Get:
+    """Asks for segments: ``n × 16 bytes id``, at least one. See `wire.stream` for the answer."""
+
+    TYPE: ClassVar[int] = 0x04
+    NAME: ClassVar[str] = "GET"
+    ids: tuple[SegmentId, ...]
+
+    def write(self, to: Writer) -> None:
+        """The payload; raises ProtocolError for what does not fit."""
+        check_items(16 * len(self.ids), 16, 1, MAX_IDS, "the ids of GET")
+        for segment in self.ids:
+            to.segment(segment)
+
+    @classmethod
+    def parse(cls, reader: Reader) -> Get:
+        """From a payload; raises ProtocolError."""
+        data = reader.rest()
+        check_items(len(data), 16, 1, MAX_IDS, "the ids of GET")
+        return cls(tuple(data[at : at + 16] for at in range(0, len(data), 16)))
+
+
+@dataclass(frozen=True)
+class Ping:
+    """Asks for a sign of life; no payload."""
+
+    TYPE: ClassVar[int] = 0x05
+    NAME: ClassVar[str] = "PING"
+
+    def write(self, to: Writer) -> None:
+        """Nothing."""
+
+    @classmethod
+    def parse(cls, _: Reader) -> Ping:
+        """From an empty payload."""
+        return cls()
+
+
+Request = Hello | Head | List | Get | Ping
