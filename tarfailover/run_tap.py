@@ -34,9 +34,18 @@ def fatal(reactor: Any) -> Callable[[TarFailoverError], None]:
         _log.critical("{error}", error=str(error))
         # twistd itself always ends with 0; what it has to tidy up it has done by then.
         atexit.register(_exit, error.exit_code)
-        reactor.callLater(0, reactor.stop)
+        if reactor.running:
+            reactor.callLater(0, _stop, reactor)
+        else:
+            reactor.callWhenRunning(_stop, reactor)
 
     return stop
+
+
+def _stop(reactor: Any) -> None:
+    """Begin to stop, unless that is under way."""
+    if not reactor._stopped:  # noqa: SLF001 - there is no public way to ask
+        reactor.stop()
 
 
 def _exit(code: int) -> None:

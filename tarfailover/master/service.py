@@ -10,10 +10,8 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succee
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.task import LoopingCall
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
 from tarfailover.config import MasterConfig
 from tarfailover.errors import ConfigError, TarFailoverError
@@ -21,6 +19,7 @@ from tarfailover.master.factory import MasterFactory
 from tarfailover.store.follower import Follower
 from tarfailover.store.state import SlaveState
 from tarfailover.wire.messages import ErrorCode
+from tarfailover.workers import Workers
 
 THREADS = 4
 """Threads that read from the disk, for all clients together."""
@@ -44,7 +43,8 @@ class MasterService(Service):
         self._reactor = reactor
         self._fatal = fatal
         self._endpoint = _endpoint(config, reactor)
-        self._pool = ThreadPool(1, THREADS, "tarfailover-master")
+        self._workers = Workers(reactor, THREADS, "tarfailover-master")
+        self._in_thread = self._workers.run
         self._follower: Follower | None = None
         self._looking: LoopingCall | None = None
         self._told = ""
@@ -52,7 +52,7 @@ class MasterService(Service):
     def startService(self) -> None:  # noqa: N802 - Twisted's name
         """Open the store, listen, and begin to look at the directory."""
         super().startService()  # type: ignore[no-untyped-call]
-        self._pool.start()
+        self._workers.start()
         opened = self._in_thread(_open, self.config)
         opened.addCallback(self._opened)
         opened.addErrback(self._failed)
@@ -122,9 +122,6 @@ class MasterService(Service):
         else:
             self.log.failure("looking at the store failed", failure)
 
-    def _in_thread(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        return deferToThreadPool(self._reactor, self._pool, function, *args)
-
     def stopService(self) -> Deferred[Any]:  # noqa: N802 - Twisted's name
         """Tell the clients, let answers end until the drain deadline, and close the store."""
         super().stopService()  # type: ignore[no-untyped-call]
@@ -149,8 +146,11 @@ class MasterService(Service):
         for client in list(factory.clients):
             client.transport.abortConnection()
 
-    def _close(self, _: object) -> None:
-        self._pool.stop()
+    def _close(self, _: object) -> Deferred[None]:
+        stopped = self._workers.stop(self.config.deadline_drain)
+        return stopped.addCallbacks(self._let_go, self._failed)
+
+    def _let_go(self, _: None) -> None:
         if self._follower is not None:
             self._follower.close()
             self._follower = None

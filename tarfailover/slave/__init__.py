@@ -1,0 +1,1 @@
+"""The slave: the one writer of its directory, which it keeps equal to a master's store."""

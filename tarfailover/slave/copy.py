@@ -1,0 +1,119 @@
+"""The slave's directory: blocking, used from the slave's one thread.
+
+Besides the store it keeps the slave's small state file, and refuses what would write
+over somebody else's history.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from tarfailover.errors import DivergedError
+from tarfailover.ids import RecordId
+from tarfailover.store.durable import Disk
+from tarfailover.store.receiver import Receiver
+from tarfailover.store.state import NAME, SlaveState
+from tarfailover.store.writer import StoreWriter
+from tarfailover.wire.messages import HeadIs, Welcome
+
+
+class Copy:
+    """A store opened for a slave: lock held, head found, state read."""
+
+    def __init__(self, directory: Path, writer: StoreWriter, state: SlaveState) -> None:
+        self.directory = directory
+        self.writer = writer
+        self.receiver = Receiver(writer)
+        self._disk = Disk()
+        self._state = state
+
+    @classmethod
+    def open(cls, directory: Path, *, accept_new_history: bool) -> Copy:
+        """Open or begin the copy in `directory`.
+
+        Raises DivergedError if somebody else wrote a head, and as StoreWriter.open does.
+        """
+        disk = Disk()
+        disk.make_directory(directory)
+        state = SlaveState.load(directory)
+        writer = StoreWriter.open(directory, create=True, headless=state is not None)
+        try:
+            if state is None:
+                state = SlaveState()
+                state.save(directory, disk)
+            _check_heads(directory, writer, state, accept_new_history=accept_new_history)
+        except BaseException:
+            writer.close()
+            raise
+        return cls(directory, writer, state)
+
+    @property
+    def head(self) -> RecordId | None:
+        """The head of the copy, None before the first sync is complete."""
+        return self.writer.head
+
+    @property
+    def cursor(self) -> bytes:
+        """Where the last complete listing ended in the master's tars."""
+        return bytes.fromhex(self._state.cursor)
+
+    def meet(self, welcome: Welcome) -> None:
+        """Raise DivergedError if this master must not be followed; remember it otherwise."""
+        state = self._state
+        if welcome.epoch < state.epoch:
+            raise DivergedError(
+                f"the master has epoch {welcome.epoch}, but {self.directory} has followed epoch "
+                f"{state.epoch}: this master was replaced; follow the newer one"
+            )
+        if state.repository and welcome.repository != state.repository:
+            raise DivergedError(
+                f"the master serves repository {welcome.repository!r}, but {self.directory} is a "
+                f"copy of {state.repository!r}; use another directory, or the right master"
+            )
+        seen = replace(state, epoch=welcome.epoch, repository=welcome.repository)
+        if seen != state:
+            seen.save(self.directory, self._disk)
+            self._state = seen
+
+    def check_known(self, head: HeadIs, *, accept_new_history: bool) -> None:
+        """Raise DivergedError if the master never had the head of this copy."""
+        if self.head is None or head.known or accept_new_history:
+            return
+        raise DivergedError(
+            f"the master has never had {self.head}, the head of {self.directory}: it is another "
+            "repository, or was restored from a backup, or its journal was rewritten by an "
+            "offline compaction; to follow it all the same, start once with --accept-new-history"
+        )
+
+    def commit(self, head: HeadIs, cursor: bytes) -> None:
+        """Move the head; a crash in between leaves the old one, or the new one.
+
+        Raises SegmentMissingError, StoreIOError.
+        """
+        self._state = self._state.with_head(head.head)
+        self._state.save(self.directory, self._disk)
+        self.receiver.commit(head.head, head.time_ms)
+        # Written with the next head, or at the end: an old cursor only makes a longer list.
+        self._state = replace(self._state, cursor=cursor.hex())
+
+    def close(self) -> None:
+        """Seal the last tar, keep the state, and give the lock back."""
+        try:
+            self.writer.close()
+        finally:
+            self._state.save(self.directory, self._disk)
+
+
+def _check_heads(
+    directory: Path, writer: StoreWriter, state: SlaveState, *, accept_new_history: bool
+) -> None:
+    if writer.head is None or not state.heads or accept_new_history:
+        return
+    if str(writer.head) not in state.heads and not writer.repairs:
+        raise DivergedError(
+            f"{directory}: the head {writer.head} was not written by this slave (that was "
+            f"{state.heads[0]}): the copy was opened for writing elsewhere; to throw those "
+            f"changes away, start once with --accept-new-history; to keep them, remove {NAME} "
+            "and use the directory as a repository of its own"
+        )

@@ -1,0 +1,78 @@
+"""The slave's client factory: connects, and connects again with growing pauses."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IAddress, IConnector
+from twisted.internet.protocol import ReconnectingClientFactory
+from twisted.python.failure import Failure
+
+from tarfailover.config import SlaveConfig
+from tarfailover.errors import ConnectionLostError, LinkError
+from tarfailover.slave.protocol import SlaveProtocol
+from tarfailover.sockets import set_buffer, tune
+from tarfailover.wire.messages import Hello, Welcome
+
+
+class SlaveFactory(ReconnectingClientFactory):
+    """Makes a `SlaveProtocol` for each connection; Twisted's own backoff and jitter between.
+
+    `welcomed` is called with each connection that is ready, `lost` whenever one ended
+    or could not be made. `worked` makes the next pause short again.
+    """
+
+    noisy = False
+    factor = 2.0
+    jitter = 0.2
+
+    def __init__(
+        self,
+        config: SlaveConfig,
+        clock: Any,
+        hello: Hello,
+        welcomed: Callable[[SlaveProtocol, Welcome], None],
+        lost: Callable[[SlaveProtocol | None, LinkError], None],
+    ) -> None:
+        self.config = config
+        self.clock: Any = clock
+        self.initialDelay = config.retry_initial
+        self.resetDelay()  # type: ignore[no-untyped-call]
+        self.maxDelay = config.retry_max
+        self._hello = hello
+        self._welcomed = welcomed
+        self._lost = lost
+        self._connector: Any = None
+
+    def startedConnecting(self, connector: IConnector) -> None:  # noqa: N802 - Twisted's name
+        """The receive buffer must be set before the connection is made."""
+        self._connector = connector
+        handle = getattr(getattr(connector, "transport", None), "socket", None)
+        set_buffer(handle, socket.SO_RCVBUF, self.config.receive_buffer)
+
+    def buildProtocol(self, addr: IAddress | None) -> SlaveProtocol:  # noqa: ARG002, N802
+        """A protocol for the connection that was made."""
+        return SlaveProtocol(self.config, self.clock, self._hello, self._ready, self._lost)
+
+    def _ready(self, protocol: SlaveProtocol, welcome: Welcome) -> None:
+        tune(protocol.transport, socket.SO_RCVBUF, 0)
+        self._welcomed(protocol, welcome)
+
+    def worked(self) -> None:
+        """A cycle ended well: the next pause is a short one."""
+        self.resetDelay()  # type: ignore[no-untyped-call]
+
+    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:  # noqa: N802
+        """No connection could be made; try again after a pause."""
+        where = f"{self.config.master_host}:{self.config.port}"
+        why = f"no connection to {where}: {reason.getErrorMessage()}"
+        self._lost(None, ConnectionLostError(why))
+        super().clientConnectionFailed(connector, reason)  # type: ignore[no-untyped-call]
+
+    def stop(self) -> None:
+        """Connect no more."""
+        self.stopTrying()  # type: ignore[no-untyped-call]
+        if self._connector is not None:
+            self._connector.disconnect()

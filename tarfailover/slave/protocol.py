@@ -1,0 +1,323 @@
+"""The slave's end of a connection: requests go out, each as a Deferred with a deadline."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.basic import Int32StringReceiver
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tarfailover.config import SlaveConfig
+from tarfailover.deadline import Deadline
+from tarfailover.errors import ConnectionLostError, LinkError, PeerError, ProtocolError
+from tarfailover.ids import RecordId, SegmentId
+from tarfailover.wire import messages
+from tarfailover.wire.messages import (
+    Answer,
+    End,
+    Error,
+    ErrorCode,
+    Get,
+    Head,
+    HeadIs,
+    Hello,
+    List,
+    Listed,
+    ListEnd,
+    Part,
+    Request,
+    Welcome,
+)
+from tarfailover.wire.negotiate import check_welcome
+from tarfailover.wire.stream import Refusal, Segment, StreamParser
+
+OnItems = Callable[[bytes], None]
+OnItem = Callable[[Segment | Refusal], None]
+
+
+class _Pending:
+    """A request without its whole answer."""
+
+    def __init__(self, message: Request) -> None:
+        self.message = message
+        self.done: Deferred[Any] = Deferred()
+        self.deadline: Deadline | None = None
+        self.on_items: OnItems = _nothing
+        self.on_item: OnItem = _nothing
+        self.parser = StreamParser()
+        self.items = 0
+
+
+def _nothing(_: Any) -> None:
+    pass
+
+
+@implementer(IPushProducer)
+class _WriteWatch:
+    """Hears from the transport when the master stops to take what is sent, and when it goes on."""
+
+    def __init__(self, stalled: Deadline) -> None:
+        self._stalled = stalled
+
+    def pauseProducing(self) -> None:  # noqa: N802 - the interface's name
+        """The transport's buffer is full."""
+        self._stalled.start()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        """The transport's buffer is empty again."""
+        self._stalled.stop()
+
+    def stopProducing(self) -> None:  # noqa: N802
+        """The connection is gone."""
+        self._stalled.stop()
+
+
+class SlaveProtocol(Int32StringReceiver):
+    """One connection to a master.
+
+    `welcomed` is called once the master has introduced itself, `lost` when the
+    connection is gone, with the reason. Every request fails with a LinkError if the
+    connection ends, or if one of its deadlines passes.
+    """
+
+    MAX_LENGTH = messages.MAX_ANSWER_FRAME
+    transport: Any
+
+    def __init__(
+        self,
+        config: SlaveConfig,
+        clock: IReactorTime,
+        hello: Hello,
+        welcomed: Callable[[SlaveProtocol, Welcome], None],
+        lost: Callable[[SlaveProtocol, LinkError], None],
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._hello = hello
+        self._welcomed = welcomed
+        self._lost = lost
+        self._number = 0
+        self._pending: dict[int, _Pending] = {}
+        self._streams: deque[int] = deque()
+        self._failure: LinkError | None = None
+        self._held = False
+        self._first = Deadline(
+            clock, "answer", config.deadline_answer, "the first bytes of an answer", self.fail
+        )
+        self._idle = Deadline(clock, "idle", config.deadline_idle, "more of an answer", self.fail)
+        self._stalled = Deadline(
+            clock, "write-stall", config.deadline_write_stall, "the master to read", self.fail
+        )
+
+    # the connection
+
+    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
+        """Connected: introduce this slave."""
+        self.transport.registerProducer(_WriteWatch(self._stalled), True)
+        pending = self._send(self._hello, "hello", self._config.deadline_hello)
+        pending.done.addCallback(self._on_welcome).addErrback(self._failed)
+
+    def _on_welcome(self, welcome: Welcome) -> None:
+        check_welcome(self._hello, welcome)
+        self._welcomed(self, welcome)
+
+    def _failed(self, failure: Failure) -> None:
+        error = failure.value
+        if not isinstance(error, LinkError):
+            error = LinkError(f"{type(error).__name__}: {failure.getErrorMessage()}")
+        self.fail(error)
+
+    def fail(self, error: LinkError) -> None:
+        """End the connection because of `error`; every request fails with it."""
+        if self._failure is None:
+            self._failure = error
+            self.transport.abortConnection()
+
+    def close(self) -> None:
+        """End the connection in good order."""
+        self._failure = self._failure or ConnectionLostError("the connection was closed here")
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        """The connection is gone: every request that is not answered fails."""
+        error = self._failure or ConnectionLostError(
+            f"the connection to the master ended: {reason.getErrorMessage()}"
+        )
+        self._failure = error
+        for deadline in (self._first, self._idle, self._stalled):
+            deadline.stop()
+        pending, self._pending = self._pending, {}
+        self._streams.clear()
+        for each in pending.values():
+            if each.deadline is not None:
+                each.deadline.stop()
+            each.done.errback(Failure(error))
+        self._lost(self, error)
+
+    def lengthLimitExceeded(self, length: int) -> None:  # noqa: N802
+        """A frame is announced that is longer than any answer can be."""
+        self.fail(
+            ProtocolError(f"the master announced a frame of {length} bytes; is this a master?")
+        )
+
+    def hold(self) -> None:
+        """Read no more for now: the disk is slower than the link. No deadline runs meanwhile."""
+        if not self._held:
+            self._held = True
+            self._first.stop()
+            self._idle.stop()
+            self.pauseProducing()  # type: ignore[no-untyped-call]
+
+    def go_on(self) -> None:
+        """Read again."""
+        if self._held:
+            self._held = False
+            if self._streams:
+                self._idle.start()
+            self.resumeProducing()  # type: ignore[no-untyped-call]
+
+    # requests
+
+    def head(self, have: RecordId | None, wait: float) -> Deferred[HeadIs]:
+        """The master's head; it may wait up to `wait` seconds for another than `have`."""
+        seconds = wait + self._config.deadline_answer
+        return self._send(Head(have, int(wait * 1000)), "answer", seconds).done
+
+    def list(self, head: SegmentId, cursor: bytes, on_items: OnItems) -> Deferred[bytes]:
+        """List the closure of `head`; `on_items` gets the items, the Deferred the new cursor."""
+        pending = self._send(List(head, cursor))
+        pending.on_items = on_items
+        return pending.done
+
+    def get(self, ids: Sequence[SegmentId], on_item: OnItem) -> Deferred[None]:
+        """Fetch segments; `on_item` gets each as it completes, in this order."""
+        pending = self._send(Get(tuple(ids)))
+        pending.on_item = on_item
+        return pending.done
+
+    def _send(self, message: Request, name: str = "", seconds: float = 0) -> _Pending:
+        pending = _Pending(message)
+        if self._failure is not None:
+            pending.done.errback(Failure(self._failure))
+            return pending
+        self._number += 1
+        self._pending[self._number] = pending
+        if name:
+            what = f"the answer to {type(message).__name__.upper()}"
+            pending.deadline = Deadline(self._clock, name, seconds, what, self.fail)
+            pending.deadline.start()
+        else:
+            self._streams.append(self._number)
+            if len(self._streams) == 1 and not self._held:
+                self._first.start()
+        self.sendString(messages.encode(self._number, message))  # type: ignore[no-untyped-call]
+        return pending
+
+    # answers
+
+    def stringReceived(self, string: bytes) -> None:  # noqa: N802
+        """A whole frame came."""
+        if self._failure is not None:
+            return
+        try:
+            if string[:1] == _PART:
+                self._on_part(int.from_bytes(string[1:5], "big"), memoryview(string)[5:])
+            else:
+                self._on_answer(*messages.decode_answer(string))
+        except LinkError as error:
+            self.fail(error)
+
+    def _on_part(self, number: int, piece: memoryview) -> None:
+        pending = self._stream(number, Get)
+        for item in pending.parser.feed(piece):
+            pending.items += 1
+            pending.on_item(item)
+
+    def _stream(self, number: int, kind: type[Request]) -> _Pending:
+        """The request that a piece of a streamed answer belongs to: always the oldest one."""
+        if not self._streams or self._streams[0] != number:
+            raise ProtocolError(f"a piece of an answer to request {number}, which is not its turn")
+        pending = self._pending[number]
+        if not isinstance(pending.message, kind):
+            raise ProtocolError(f"request {number} is answered with pieces of another kind")
+        self._progress()
+        return pending
+
+    def _progress(self) -> None:
+        if self._held:
+            return
+        if self._idle.running:
+            self._idle.progress()
+        else:
+            self._first.stop()
+            self._idle.start()
+
+    def _on_answer(self, number: int, answer: Answer) -> None:
+        if isinstance(answer, Error):
+            self._on_error(number, answer)
+        elif isinstance(answer, Listed):
+            self._stream(number, List).on_items(answer.items)
+        elif isinstance(answer, ListEnd):
+            self._stream(number, List)
+            self._complete(number, answer.cursor)
+        elif isinstance(answer, End):
+            self._on_end(number, answer)
+        else:
+            self._on_single(number, answer)
+
+    def _on_end(self, number: int, end: End) -> None:
+        pending = self._stream(number, Get)
+        pending.parser.end()
+        if (pending.items, pending.parser.size) != (end.segments, end.size):
+            raise ProtocolError(
+                f"an answer of {pending.items} segments and {pending.parser.size} bytes was to "
+                f"have {end.segments} and {end.size}"
+            )
+        self._complete(number, None)
+
+    def _on_single(self, number: int, answer: Answer) -> None:
+        pending = self._pending.get(number)
+        expected = {Head: HeadIs, Hello: Welcome}.get(type(pending.message)) if pending else None
+        if expected is None or not isinstance(answer, expected):
+            raise ProtocolError(f"{type(answer).__name__} answers no request")
+        self._complete(number, answer)
+
+    def _on_error(self, number: int, error: Error) -> None:
+        told = PeerError(error.code, error.text)
+        pending = self._pending.get(number)
+        if pending is None or error.code in _FINAL:
+            raise told
+        if number in self._streams:
+            self._stream(number, type(pending.message))
+        self._complete(number, Failure(told))
+
+    def _complete(self, number: int, result: object) -> None:
+        pending = self._pending.pop(number)
+        if pending.deadline is not None:
+            pending.deadline.stop()
+        if self._streams and self._streams[0] == number:
+            self._streams.popleft()
+            if not self._streams:
+                self._idle.stop()
+                self._first.stop()
+        pending.done.callback(result)
+
+
+_PART = bytes([Part.TYPE])
+_FINAL = (
+    ErrorCode.PROTOCOL,
+    ErrorCode.VERSION,
+    ErrorCode.TOO_LARGE,
+    ErrorCode.BUSY,
+    ErrorCode.GOING_AWAY,
+    ErrorCode.DEADLINE,
+    ErrorCode.INTERNAL,
+)
+"""Errors after which the master ends the connection."""

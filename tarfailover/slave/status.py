@@ -1,0 +1,86 @@
+"""What a slave is doing, in words that an operator can act on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twisted.logger import Logger
+
+from tarfailover.errors import (
+    ConnectionLostError,
+    DeadlineError,
+    DivergedError,
+    PeerError,
+    StoreError,
+    TarFailoverError,
+)
+from tarfailover.sync import Progress
+from tarfailover.wire.messages import ErrorCode
+
+CONNECTING = "connecting"
+SYNCING = "syncing"
+IN_SYNC = "in sync"
+STALLED = "stalled"
+REFUSED = "refused"
+DIVERGED = "diverged"
+FAILED = "failed"
+
+_REFUSALS = (ErrorCode.NOT_READY, ErrorCode.BUSY, ErrorCode.VERSION)
+_PASSING = (ErrorCode.GOING_AWAY, ErrorCode.HEAD_GONE, ErrorCode.SEGMENT_GONE, ErrorCode.DEADLINE)
+
+
+def outcome(error: TarFailoverError) -> str:
+    """The state in which `error` leaves a slave."""
+    if isinstance(error, DivergedError):
+        return DIVERGED
+    if isinstance(error, PeerError) and error.code in _REFUSALS:
+        return REFUSED
+    if isinstance(error, (ConnectionLostError, DeadlineError)):
+        return STALLED
+    if isinstance(error, PeerError) and error.code in _PASSING:
+        return STALLED
+    return FAILED
+
+
+@dataclass
+class Status:
+    """The state of a slave; every change is logged, a repetition is not."""
+
+    state: str = CONNECTING
+    why: str = ""
+    cycles: int = 0
+    failures: int = 0
+
+    log = Logger()
+
+    def become(self, state: str, why: str = "") -> None:
+        """Be in `state` from now on."""
+        if (state, why) == (self.state, self.why):
+            return
+        self.state, self.why = state, why
+        tell = self.log.warn if state in (STALLED, REFUSED) else self.log.info
+        tell = self.log.error if state in (DIVERGED, FAILED) else tell
+        tell("{state}{why}", state=state, why=f": {why}" if why else "")
+
+    def fail(self, error: TarFailoverError) -> None:
+        """Count a cycle that failed."""
+        self.failures += 1
+        self.become(outcome(error), str(error))
+
+    @staticmethod
+    def needs_new_store(error: TarFailoverError) -> bool:
+        """Whether the store must be opened anew before it is used again."""
+        return isinstance(error, StoreError)
+
+
+def progress_line(progress: Progress, seconds: float) -> str:
+    """One line on how far a transfer is; `seconds` since it began."""
+    total = progress.size + progress.size_left
+    share = 100 * progress.size // total if total else 100
+    rate = progress.size / seconds if seconds else 0.0
+    left = progress.size_left / rate if rate else 0.0
+    mib = 1024 * 1024
+    return (
+        f"{share} %: {progress.size / mib:.1f} of {total / mib:.1f} MiB, "
+        f"{progress.segments} segments, {rate / mib:.1f} MiB/s, {left:.0f} s left"
+    )

@@ -1,0 +1,38 @@
+"""``twistd tarfailover-slave``: the composition root of the slave."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.internet import reactor
+from twisted.python import usage
+
+from tarfailover import config
+from tarfailover.config import SlaveConfig
+from tarfailover.errors import TarFailoverError
+from tarfailover.run_tap import fatal, raise_file_limit
+from tarfailover.slave.service import SlaveService
+
+
+class Options(usage.Options):
+    """The options of the slave, from the table of its settings."""
+
+    synopsis = "[options]"
+    optParameters = config.option_parameters(SlaveConfig)  # noqa: N815 - Twisted's name
+    optFlags = config.option_flags(SlaveConfig)  # noqa: N815
+    longdesc = config.HELP
+
+    def postOptions(self) -> None:  # noqa: N802
+        """Merge with file and environment; raises UsageError with one sentence."""
+        try:
+            self["merged"] = config.load(SlaveConfig, os.environ, dict(self))
+        except TarFailoverError as error:
+            raise usage.UsageError(str(error)) from error
+
+
+def makeService(options: Any) -> IService:  # noqa: N802 - Twisted's name
+    """The service that twistd runs."""
+    raise_file_limit()
+    return SlaveService(options["merged"], reactor, fatal(reactor))
