@@ -40,7 +40,7 @@ class SlaveFactory(ReconnectingClientFactory):
         self.clock: Any = clock
         self.initialDelay = config.retry_initial
         self.resetDelay()  # type: ignore[no-untyped-call]
-        self.maxDelay = config.retry_max
+        self.maxDelay = config.retry_max  # type: ignore[assignment]
         self._hello = hello
         self._welcomed = welcomed
         self._lost = lost
