@@ -44,7 +44,7 @@ class MasterFactory(Factory):
         self.errors: dict[int, int] = {}
         self._emptied: Deferred[None] | None = None
         self._follower = follower
-        self.snapshot = follower.snapshot
+        self.snapshot = follower.snapshot.acquire()
 
     def buildProtocol(self, addr: IAddress | None) -> MasterProtocol:  # type: ignore[override]  # noqa: N802
         """A protocol for one more client."""
@@ -86,8 +86,9 @@ class MasterFactory(Factory):
         return self.in_thread(self._follower.refresh).addCallback(self._refreshed)
 
     def _refreshed(self, snapshot: Snapshot) -> None:
-        before, self.snapshot = self.snapshot.head, snapshot
-        head = snapshot.head
+        before, head = self.snapshot.head, snapshot.head
+        self.snapshot, old = snapshot.acquire(), self.snapshot
+        old.release()
         if head is None and before is not None:
             self.log.error("no head can be served: {why}", why=self.not_ready())
         if head == before:

@@ -151,6 +151,8 @@ class MasterService(Service):
         return stopped.addCallbacks(self._let_go, self._failed)
 
     def _let_go(self, _: None) -> None:
+        if self.factory is not None:
+            self.factory.snapshot.release()
         if self._follower is not None:
             self._follower.close()
             self._follower = None

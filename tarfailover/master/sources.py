@@ -11,6 +11,8 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 from tarfailover.errors import DamagedStoreError, FormatError, PeerError, StoreIOError
 from tarfailover.format.index import IndexEntry
 from tarfailover.format.tar import BLOCK, padded
@@ -18,7 +20,6 @@ from tarfailover.ids import SegmentId, text
 from tarfailover.store import closure
 from tarfailover.store.heads import missing_text
 from tarfailover.store.snapshot import Position, Snapshot
-from tarfailover.store.table import Array
 from tarfailover.store.tarreader import TarReader
 from tarfailover.wire import stream
 from tarfailover.wire.messages import (
@@ -38,6 +39,7 @@ _LISTED_PER_CHUNK = 16
 
 _POSITION = struct.Struct(">IcQ")
 _PREFIX = struct.Struct(">I")
+_LISTED = np.dtype([("segment", "V16"), ("length", ">u4")])
 
 
 class Source(Protocol):
@@ -76,8 +78,10 @@ def parse_cursor(cursor: bytes) -> Position | None:
 class Listing(NamedTuple):
     """What a LIST asks for."""
 
-    ids: bytes
-    lengths: Array
+    items: bytes
+    """As in LISTED."""
+    size: int
+    """Bytes of all segments."""
     cursor: bytes
 
 
@@ -105,7 +109,10 @@ def _listing(snapshot: Snapshot, head: SegmentId, below: int) -> Listing:
     if found.missing:
         raise PeerError(ErrorCode.HEAD_GONE, missing_text(found))
     ids, lengths = snapshot.table.extents(closure.references_first(snapshot, found, head))
-    return Listing(ids, lengths, pack_cursor(snapshot.end()))
+    items = np.empty(len(lengths), _LISTED)
+    items["segment"] = np.frombuffer(ids, "V16")
+    items["length"] = lengths
+    return Listing(items.tobytes(), int(lengths.sum(dtype="u8")), pack_cursor(snapshot.end()))
 
 
 class ListSource:
@@ -137,14 +144,10 @@ class ListSource:
         self, listings: Listings, head: SegmentId, position: Position | None
     ) -> Generator[bytes, None, None]:
         listing = listings.get(self._snapshot, head, position)
-        count, size = len(listing.lengths), int(listing.lengths.sum(dtype="u8"))
-        for first in range(0, count, MAX_LISTED):
-            stop = min(first + MAX_LISTED, count)
-            items = b"".join(
-                listing.ids[16 * at : 16 * at + 16] + int(listing.lengths[at]).to_bytes(4, "big")
-                for at in range(first, stop)
-            )
-            yield framed(self.request, Listed(count, size, items))
+        count, step = len(listing.items) // Listed.ITEM, Listed.ITEM * MAX_LISTED
+        for first in range(0, len(listing.items), step):
+            items = listing.items[first : first + step]
+            yield framed(self.request, Listed(count, listing.size, items))
         yield framed(self.request, ListEnd(listing.cursor))
 
 
