@@ -138,10 +138,9 @@ class StreamParser:
         return view[needed:]
 
     def _keep(self, chunk: memoryview) -> None:
-        last = self._chunks[-1] if self._chunks else None
-        if len(chunk) >= CRUMB:
+        if not self._chunks or len(chunk) >= CRUMB:
             self._chunks.append(chunk)
-        elif isinstance(last, bytearray):
+        elif isinstance(last := self._chunks[-1], bytearray):
             last += chunk
         else:
             self._chunks.append(bytearray(chunk))

@@ -242,8 +242,10 @@ class TestLimits:
         assert receiver.frames == []
 
     def test_a_text_for_people_is_cut_between_characters(self) -> None:
-        request, message = decode(encode(1, Error(1, "x" + "ä" * 512)))
-        assert (request, message) == (1, Error(1, "x" + "ä" * 511))
+        long, cut = "x" + "ä" * 512, "x" + "ä" * 511
+        assert decode(encode(1, Error(1, long))) == (1, Error(1, cut))
+        assert decode(encode(1, Hello(long))) == (1, Hello(cut))
+        assert decode(encode(1, Welcome(1, (), "", 0, long))) == (1, Welcome(1, (), "", 0, cut))
 
     def test_a_text_that_utf_8_cannot_say_is_sent_all_the_same(self) -> None:
         assert decode(encode(1, Error(1, "file \udcff"))) == (1, Error(1, "file ?"))
