@@ -1,22 +1,30 @@
 """Which segments a head needs: the closure over reference tables.
 
 Facts: storage format, section 6.2. The walk goes tar by tar, from the last to the
-first, so that one tar's graph at a time is in memory; nothing here recurses.
+first, so that one tar's graph at a time is in memory, and through blocks of ranks from
+their end to their beginning: where segments stand behind what they refer to, as they
+should, each block is passed once. Nothing here recurses.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from tarfailover.ids import SegmentId
-from tarfailover.store.snapshot import Edges, Snapshot
+from tarfailover.store.edges import Edges, Rows
+from tarfailover.store.snapshot import Snapshot
+from tarfailover.store.table import Array
 
-Ranks = npt.NDArray[Any]
+Ranks = Array
+
+_BLOCK = 256
+"""Ranks whose references are looked up at once."""
+_TARS_AT_ONCE = 4
+"""Graphs in memory while segments in the wrong order are sorted."""
 
 
 class Missing(NamedTuple):
@@ -32,8 +40,13 @@ class Closure(NamedTuple):
     ranks: Ranks
     """The segments reached, in tar order, without those that were known before."""
     missing: list[Missing]
-    misordered: bool
-    """Whether some segment stands before one that it refers to."""
+    upward: Ranks
+    """Those of them that stand before a segment to which they refer."""
+
+    @property
+    def misordered(self) -> bool:
+        """Whether some segment stands before one that it refers to."""
+        return len(self.upward) > 0
 
 
 def walk(
@@ -53,58 +66,94 @@ def walk(
 class _Walk:
     def __init__(self, snapshot: Snapshot, known: bytes | bytearray, below: int) -> None:
         self.snapshot = snapshot
-        self.seen = bytearray(snapshot.count)
-        self.seen[: len(known)] = known[: snapshot.count]
-        self.seen[:below] = b"\1" * min(below, snapshot.count)
-        self.reached: list[int] = []
-        self.missing: dict[SegmentId, SegmentId | None] = {}
+        self.starts = np.array(snapshot.tars.starts, "i8")
+        # One byte a rank: whether it was reached, and whether to pass it over. The
+        # byte behind the last rank is reached by references to what is in no tar.
+        self.reached = bytearray(snapshot.count + 1)
+        self.passed = bytearray(known[: snapshot.count]).ljust(snapshot.count, b"\0")
+        self.passed[:below] = b"\1" * min(below, snapshot.count)
+        self.reached_marks = np.frombuffer(self.reached, "u1")
+        self.passed_marks = np.frombuffer(self.passed, "u1")
         self.pending: dict[int, list[int]] = {}
-        self.order: list[int] = []
-        self.misordered = False
+        """By tar, a heap of blocks to expand, the last first: their first ranks, negative."""
+        self.queued: set[int] = set()
+        self.found: list[Array] = []
+        self.upward: list[Array] = []
+        self.missing: dict[SegmentId, SegmentId | None] = {}
 
     def run(self, roots: Iterable[SegmentId]) -> Closure:
         for root in roots:
             rank = self.snapshot.find(root)
             if rank < 0:
                 self.missing.setdefault(root, None)
-            elif not self.seen[rank]:
-                self.reach(rank)
-        while self.order:
-            self.walk_tar(-heapq.heappop(self.order))
-        ranks = np.array(self.reached, "i8")
+            elif not self.passed[rank]:
+                self.reached[rank] = 1
+                self.queue(np.array([rank]))
+        while self.pending:
+            self.walk_tar(max(self.pending))
+        ranks = np.concatenate([np.empty(0, "i8"), *self.found])
         ranks.sort()
-        return Closure(ranks, list(map(Missing._make, self.missing.items())), self.misordered)
+        missing = list(map(Missing._make, self.missing.items()))
+        upward = np.unique(np.concatenate([np.empty(0, "i8"), *self.upward]))
+        return Closure(ranks, missing, upward)
 
-    def reach(self, rank: int) -> None:
-        self.seen[rank] = 1
-        self.reached.append(rank)
-        tar = self.snapshot.tar_of(rank)
-        if tar not in self.pending:
-            self.pending[tar] = []
-            heapq.heappush(self.order, -tar)
-        self.pending[tar].append(rank)
+    def queue(self, ranks: Array) -> None:
+        """Remember the blocks in which `ranks` lie."""
+        tars = self.starts.searchsorted(ranks, "right") - 1
+        firsts = np.maximum(ranks & -_BLOCK, self.starts[tars])
+        blocks, places = np.unique(firsts, return_index=True)
+        for first, tar in zip(blocks.tolist(), tars[places].tolist(), strict=True):
+            if first not in self.queued:
+                self.queued.add(first)
+                heapq.heappush(self.pending.setdefault(tar, []), -first)
 
     def walk_tar(self, tar: int) -> None:
-        """Follow all that is pending in one tar; what lies elsewhere becomes pending there."""
+        """Expand all blocks of one tar; what lies elsewhere becomes pending there."""
         edges = self.snapshot.edges(tar)
-        stack, seen = self.pending[tar], self.seen
-        while stack:
-            rank = stack.pop()
-            targets = edges.targets(rank)
-            for target in targets:
-                if target < 0:
-                    self.miss(edges, rank)
-                    continue
-                if target > rank:
-                    self.misordered = True
-                if not seen[target]:
-                    self.reach(target)
+        _, end = self.snapshot.tar_ranks(tar)
+        while self.pending[tar]:
+            first = -heapq.heappop(self.pending[tar])
+            self.queued.discard(first)
+            stop = min((first | _BLOCK - 1) + 1, end)
+            top = self.reached.rfind(1, first, stop)
+            while top >= 0 and self.passed[top]:
+                top = self.reached.rfind(1, first, top)
+            if top >= 0:
+                rows = edges.rows(first, top + 1)
+                self.settle(edges, rows, self.expand(rows, top))
         del self.pending[tar]
 
-    def miss(self, edges: Edges, rank: int) -> None:
-        referrer = self.snapshot.segment(rank)
-        for segment in edges.absent(rank):
-            self.missing.setdefault(segment, referrer)
+    def expand(self, rows: Rows, top: int) -> Array:
+        """Reach what the ranks reached so far refer to, from `top` down; returns those ranks."""
+        begins, targets, first = rows.begins.tolist(), rows.targets, rows.first
+        passed, reached, marks = self.passed, self.reached, self.reached_marks
+        expanded: list[int] = []
+        rank = top
+        while rank >= 0:
+            if not passed[rank]:
+                passed[rank] = 1
+                expanded.append(rank)
+                marks[targets[begins[rank - first] : begins[rank - first + 1]]] = 1
+            rank = reached.rfind(1, first, rank)
+        return np.array(expanded, "i8")
+
+    def settle(self, edges: Edges, rows: Rows, expanded: Array) -> None:
+        """Queue what the `expanded` ranks have reached, and note what is missing or misordered."""
+        self.found.append(expanded)
+        counts = np.diff(rows.begins)
+        chosen = np.zeros(len(counts), "?")
+        chosen[expanded - rows.first] = True
+        targets = rows.targets[chosen.repeat(counts)]
+        sources = (rows.first + np.flatnonzero(chosen)).repeat(counts[chosen])
+        self.upward.append(sources[targets > sources])
+        for rank in np.unique(sources[targets < 0]).tolist():
+            referrer = self.snapshot.segment(rank)
+            for segment in edges.absent(rank):
+                self.missing.setdefault(segment, referrer)
+        targets = targets[targets >= 0]
+        fresh = targets[self.passed_marks[targets] == 0]
+        if len(fresh):
+            self.queue(fresh)
 
 
 def references_first(snapshot: Snapshot, closure: Closure, head: SegmentId) -> Ranks:
@@ -116,32 +165,57 @@ def references_first(snapshot: Snapshot, closure: Closure, head: SegmentId) -> R
     """
     last = snapshot.find(head)
     ranks = closure.ranks[closure.ranks != last]
+    tail = closure.ranks[closure.ranks == last]
     if closure.misordered:
-        ranks = _post_order(snapshot, ranks, last)
-    present = closure.ranks.searchsorted(last)
-    tail = [last] if present < len(closure.ranks) and closure.ranks[present] == last else []
-    return np.concatenate([ranks, np.array(tail, "i8")])
+        ranks = _Sorting(snapshot, ranks).run(set(closure.upward.tolist()))
+    return np.concatenate([ranks, tail])
 
 
-def _post_order(snapshot: Snapshot, ranks: Ranks, last: int) -> Ranks:
-    wanted = set(ranks.tolist())
-    done: list[int] = []
-    for root in ranks.tolist():
-        if root not in wanted:
-            continue
-        wanted.discard(root)
-        stack = [(root, iter(_targets(snapshot, root)))]
+class _Sorting:
+    """Puts ranks into post-order, depth first.
+
+    Goes through them from the first to the last, so that all which a rank refers to
+    went before, unless its references point upward: only from there it descends.
+    """
+
+    def __init__(self, snapshot: Snapshot, ranks: Ranks) -> None:
+        self.snapshot = snapshot
+        self.ranks = ranks
+        self.wanted = bytearray(snapshot.count)
+        np.frombuffer(self.wanted, "u1")[ranks] = 1
+        self.done: list[int] = []
+        self.edges: dict[int, Edges] = {}
+
+    def run(self, upward: set[int]) -> Ranks:
+        for rank in self.ranks.tolist():
+            if not self.wanted[rank]:
+                continue
+            self.wanted[rank] = 0
+            if rank in upward:
+                self.descend(rank)
+            self.done.append(rank)
+        return np.array(self.done, "i8")
+
+    def descend(self, root: int) -> None:
+        """Put all that `root` refers to, directly or not, in front of it."""
+        stack = [iter(self.targets(root))]
+        path = [root]
         while stack:
-            rank, targets = stack[-1]
-            target = next((t for t in targets if t in wanted), None)
-            if target is None:
-                done.append(rank)
-                stack.pop()
-            else:
-                wanted.discard(target)
-                stack.append((target, iter(_targets(snapshot, target))))
-    return np.array([rank for rank in done if rank != last], "i8")
+            target = next((t for t in stack[-1] if t >= 0 and self.wanted[t]), None)
+            if target is not None:
+                self.wanted[target] = 0
+                path.append(target)
+                stack.append(iter(self.targets(target)))
+                continue
+            stack.pop()
+            rank = path.pop()
+            if stack:
+                self.done.append(rank)
 
-
-def _targets(snapshot: Snapshot, rank: int) -> list[int]:
-    return snapshot.edges(snapshot.tar_of(rank)).targets(rank)
+    def targets(self, rank: int) -> list[int]:
+        tar = self.snapshot.tar_of(rank)
+        if tar not in self.edges:
+            while len(self.edges) >= _TARS_AT_ONCE:
+                self.edges.pop(next(iter(self.edges)))
+            self.edges[tar] = self.snapshot.edges(tar)
+        return self.edges[tar].targets(rank)

@@ -5,6 +5,7 @@ Facts: storage format, sections 1.1, 1.2 and 1.5.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,31 +74,41 @@ def _refuse_without_manifest(directory: Path, names: list[TarName]) -> None:
             f"{directory} has tars but no manifest: it was written by the legacy oak-segment "
             "module (Oak 1.0 to 1.6); migrate it with oak-upgrade first"
         )
-    hint = ""
-    if (directory / "segmentstore").is_dir():
-        hint = f"; did you mean {directory / 'segmentstore'}?"
-    raise NotAStoreError(f"{directory} holds no segment store{hint}")
+    refuse_other_directory(directory)
+    raise NotAStoreError(f"{directory} holds no segment store")
+
+
+def refuse_other_directory(directory: Path) -> None:
+    """Raise NotAStoreError for a repository's home, in which the store is one level down."""
+    inner = directory / "segmentstore"
+    if inner.is_dir():
+        raise NotAStoreError(f"{directory} holds no segment store; did you mean {inner}?")
 
 
 def choose(directory: Path, names: list[TarName]) -> Choice:
     """Open those of `names`, all of one number, that count.
 
     Letters are tried from the last to the first; the first with a valid index wins, as
-    when Oak opens a store for writing. Files that vanish meanwhile are passed over.
+    when Oak opens a store for writing. Raises StoreIOError, also for a file that vanished
+    meanwhile, and UnsupportedStoreError for a tar of the legacy module.
     """
     without: list[TarReader] = []
-    for place in range(len(names) - 1, -1, -1):
-        try:
-            reader = TarReader.open(directory / str(names[place]), names[place])
-        except BaseException:
-            for other in without:
-                other.release()
-            raise
-        if reader.index is not None:
-            for other in without:
-                other.release()
-            return Choice([reader], [name for name in names if name != names[place]])
-        without.append(reader)
-    for reader in without:
-        reader.scan()
+    try:
+        for name in reversed(names):
+            reader = TarReader.open(directory / str(name), name)
+            if reader.index is not None:
+                release(without)
+                return Choice([reader], [other for other in names if other != name])
+            without.append(reader)
+        for reader in without:
+            reader.scan()
+    except BaseException:
+        release(without)
+        raise
     return Choice(without[::-1], [])
+
+
+def release(readers: Iterable[TarReader]) -> None:
+    """Let go of `readers`."""
+    for reader in readers:
+        reader.release()

@@ -52,9 +52,13 @@ class Disk:
     """Changes files durably; descriptors are plain integers."""
 
     def make_directory(self, path: Path) -> None:
-        """Create the directory `path` and its parents if they are missing."""
+        """Create the directory `path` and its parents, durably, if they are missing."""
+        if path.is_dir():
+            return
+        self.make_directory(path.parent)
         with told("create the directory", path):
-            path.mkdir(parents=True, exist_ok=True)
+            path.mkdir(exist_ok=True)
+        self.sync_directory(path.parent)
 
     def create(self, path: Path) -> int:
         """A descriptor of the new, empty file `path`.

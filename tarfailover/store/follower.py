@@ -8,6 +8,7 @@ a head needs was on disk when the tars were looked at.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from itertools import accumulate, groupby
 from pathlib import Path
@@ -25,7 +26,7 @@ from tarfailover.store.table import Columns, SegmentTable
 from tarfailover.store.tarreader import TarReader
 
 ATTEMPTS = 10
-"""Times a refresh begins anew because a file vanished under it."""
+"""Times a refresh begins anew because the directory changed under it."""
 
 Names = dict[TarName, int]
 """The tars in the directory and their inodes."""
@@ -36,7 +37,8 @@ class _Signature(NamedTuple):
 
     directory: tuple[int, int]
     journal: tuple[int, int, int]
-    newest: tuple[int, int]
+    newest: int
+    """Bytes in the newest tar, 0 if it is closed."""
 
 
 class Follower:
@@ -48,11 +50,15 @@ class Follower:
         self._names: Names = {}
         self._readers: list[TarReader] = []
         self._starts: list[int] = []
+        self._tars = no_tars().acquire()
         self._table = SegmentTable()
         self._signature: _Signature | None = None
         self._torn = False
         """Whether a refresh ended in the middle, so that the next one begins anew."""
-        self.snapshot = Snapshot(self._table, no_tars(), None)
+        self._guard = threading.Lock()
+        self._closed = False
+        self.snapshot = Snapshot(self._table, self._tars, None)
+        """The newest; another thread than the one that refreshes takes it through `hold`."""
         self.no_head: NoHeadError | None = None
         """Why the snapshot has no head, if it has none."""
 
@@ -75,13 +81,27 @@ class Follower:
     def head(self) -> Head:
         """The head of the current snapshot; raises NoHeadError."""
         if self.snapshot.head is None:
-            raise self.no_head or NoHeadError(f"{self.directory} has no head")
+            raise NoHeadError(str(self.no_head or f"{self.directory} has no head"))
         return self.snapshot.head
+
+    def hold(self) -> Snapshot:
+        """The current snapshot, held for the caller, who releases it; from any thread.
+
+        Between reading `snapshot` and holding it another thread could close its files.
+        Raises TarFailoverError if this follower is closed.
+        """
+        with self._guard:
+            return self.snapshot.acquire()
 
     def close(self) -> None:
         """Let go of everything; snapshots that others hold stay readable."""
-        self.snapshot.release()
-        _release(self._readers)
+        with self._guard:
+            if self._closed:
+                return
+            self._closed = True
+            self.snapshot.release()
+        self._tars.release()
+        directories.release(self._readers)
         self._readers = []
 
     def __enter__(self) -> Follower:
@@ -101,29 +121,49 @@ class Follower:
         Raises as `open` does; the previous snapshot stays in place then.
         """
         for attempt in range(1, ATTEMPTS + 1):
+            final = attempt == ATTEMPTS
             try:
-                return self._refresh()
+                if self._refresh(final=final):
+                    break
             except StoreIOError as error:
-                vanished = isinstance(error.__cause__, FileNotFoundError)
-                if not vanished or attempt == ATTEMPTS:
+                if final or not isinstance(error.__cause__, FileNotFoundError):
                     raise
-                self._signature = None
-        raise AssertionError("the loop returns or raises")
+            self._signature = None
+        return self.snapshot
 
-    def _refresh(self) -> Snapshot:
+    def _refresh(self, *, final: bool) -> bool:
+        """False if the directory changed meanwhile so that no good head was found."""
         signature = self._look()
         if signature == self._signature:
-            return self.snapshot
+            return True
         end = journal.size(self._finder.path)
-        names = self._list()
-        growth = self._is_growth(names)
-        self._torn = True
-        if not (growth and self._grow(names)):
-            self._rebuild(names)
-        self._torn = False
-        self._publish(end)
-        self._signature = signature
-        return self.snapshot
+        self._take_up(self._list())
+        found = Snapshot(self._table, self._tars, None)
+        try:
+            found.head, no_head = self._find(found, end)
+            doubtful = found.head is None or bool(found.head.skipped)
+            if doubtful and not final and self._look().directory != signature.directory:
+                return False
+            self._publish(found)
+        finally:
+            found.release()
+        self.no_head = no_head
+        self._signature = signature._replace(newest=self._scanned_size())
+        return True
+
+    def _find(self, snapshot: Snapshot, end: int) -> tuple[Head | None, NoHeadError | None]:
+        try:
+            return self._finder.find(snapshot, end), None
+        except NoHeadError as error:
+            return None, error
+
+    def _publish(self, found: Snapshot) -> None:
+        shown = self.snapshot
+        if (shown.tars, shown.count, shown.head) == (found.tars, found.count, found.head):
+            return
+        with self._guard:
+            self.snapshot = found.acquire()
+        shown.release()
 
     # looking
 
@@ -137,7 +177,11 @@ class Follower:
             seen = (0, 0, 0)
         newest = self._readers[-1] if self._readers else None
         size = newest.size() if newest is not None and newest.index is None else 0
-        return _Signature((own.st_ino, own.st_mtime_ns), seen, (len(self._readers), size))
+        return _Signature((own.st_ino, own.st_mtime_ns), seen, size)
+
+    def _scanned_size(self) -> int:
+        newest = self._readers[-1] if self._readers else None
+        return newest.scanned_size if newest is not None and newest.index is None else 0
 
     def _list(self) -> Names:
         found: Names = {}
@@ -146,6 +190,20 @@ class Follower:
             with told("look at", path):
                 found[name] = path.stat().st_ino
         return found
+
+    # taking up what is new
+
+    def _take_up(self, names: Names) -> None:
+        growth = self._is_growth(names)
+        self._torn = True
+        if not (growth and self._grow(names)):
+            self._rebuild(names)
+        self._table = self._table.merged()
+        shown = self._tars.readers, self._tars.starts
+        if shown != (tuple(self._readers), tuple(self._starts)):
+            self._tars.release()
+            self._tars = tars_of(self._readers, self._starts).acquire()
+        self._torn = False
 
     def _is_growth(self, names: Names) -> bool:
         """Whether what was known is still there as it was, and the rest lies behind it."""
@@ -156,8 +214,6 @@ class Follower:
         last = self._readers[-1].name.number
         return all(name.number > last for name in names if name not in self._names)
 
-    # taking up what is new
-
     def _grow(self, names: Names) -> bool:
         """Take up new entries and new tars; False if the newest tar is not what it was."""
         if not self._scan_newest():
@@ -166,7 +222,9 @@ class Follower:
         for number, letters in _by_number(names):
             if number not in seen:
                 for reader in directories.choose(self.directory, letters).winners:
-                    self._add(reader)
+                    self._readers.append(reader)
+                    self._starts.append(len(self._table))
+                    self._table = self._table.extended(reader.columns())
         self._names = names
         return True
 
@@ -175,46 +233,40 @@ class Follower:
         if newest.index is not None:
             return True
         self._table.append(found.entry for found in newest.scan())
-        return not newest.load_index() or newest.indexed == len(newest.scanned)
-
-    def _add(self, reader: TarReader) -> None:
-        columns = reader.columns()
-        table = SegmentTable(columns)
-        self._starts.append(len(self._table))
-        self._table.append(map(table.entry, range(len(table))))
-        self._readers.append(reader)
+        return not newest.load_index() or _as_scanned(newest)
 
     def _rebuild(self, names: Names) -> None:
         """Begin anew, keeping open what did not change on disk."""
-        kept = {(r.name, r.status.st_ino): r for r in self._readers if r.index is not None}
         readers: list[TarReader] = []
         try:
-            for _, letters in _by_number(names):
-                winners = directories.choose(self.directory, letters).winners
-                readers += [_prefer(kept, reader) for reader in winners]
+            for number, letters in _by_number(names):
+                kept = self._kept(number, {name: names[name] for name in letters})
+                readers += kept or directories.choose(self.directory, letters).winners
         except BaseException:
-            _release(readers)
+            directories.release(readers)
             raise
-        _release(self._readers)
+        directories.release(self._readers)
         self._readers, self._names = readers, names
-        columns = [reader.columns() for reader in readers]
-        self._starts = [0, *accumulate(len(part.msb) for part in columns)][: len(columns)]
-        self._table = SegmentTable(Columns.joined(columns) if columns else Columns.of_entries([]))
+        sizes = [reader.count for reader in readers]
+        self._starts = [0, *accumulate(sizes)][: len(sizes)]
+        parts = (reader.columns() for reader in readers)
+        self._table = SegmentTable(Columns.joined(parts, sum(sizes)))
         self._finder = HeadFinder(self.directory)
 
-    def _publish(self, end: int) -> None:
-        self._table = self._table.merged()
-        bare = Snapshot(self._table, tars_of(self._readers, self._starts), None)
-        head = None
-        try:
-            head = self._finder.find(bare, end)
-            self.no_head = None
-        except NoHeadError as error:
-            self.no_head = error
-        fresh = bare.with_head(head)
-        bare.release()
-        self.snapshot.release()
-        self.snapshot = fresh
+    def _kept(self, number: int, names: Names) -> list[TarReader]:
+        """The open tars of `number`, held once more, if its files are still the same."""
+        before = {name: inode for name, inode in self._names.items() if name.number == number}
+        if before != names:
+            return []
+        readers = [reader for reader in self._readers if reader.name.number == number]
+        for reader in readers:
+            if reader.index is None:
+                reader.scan()
+                if reader.load_index():
+                    reader.forget_scan()
+        for reader in readers:
+            reader.acquire()
+        return readers
 
 
 def _by_number(names: Iterable[TarName]) -> list[tuple[int, list[TarName]]]:
@@ -222,16 +274,9 @@ def _by_number(names: Iterable[TarName]) -> list[tuple[int, list[TarName]]]:
     return [(number, list(letters)) for number, letters in groups]
 
 
-def _prefer(kept: dict[tuple[TarName, int], TarReader], reader: TarReader) -> TarReader:
-    """The reader of the same file that is open already, if there is one."""
-    old = kept.get((reader.name, reader.status.st_ino))
-    if old is None:
-        return reader
-    reader.release()
-    old.acquire()
-    return old
-
-
-def _release(readers: Iterable[TarReader]) -> None:
-    for reader in readers:
-        reader.release()
+def _as_scanned(reader: TarReader) -> bool:
+    """Whether the index of `reader` has the same segments as the scan, which is forgotten."""
+    same = len(reader.scanned) == reader.count
+    if same:
+        reader.forget_scan()
+    return same

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from tarfailover.errors import NoHeadError
 from tarfailover.format import journal as lines
 from tarfailover.format.journal import JournalLine
-from tarfailover.ids import text
+from tarfailover.ids import is_data, text
 from tarfailover.store import closure, journal
 from tarfailover.store.closure import Closure
 from tarfailover.store.snapshot import Head, Snapshot
 
 HEADS_TRIED = 64
 """Heads whose closure is looked at before giving up."""
+REASONS_KEPT = 64
+"""Lines of the journal of which it is told why they are not the head."""
 
 
 class HeadFinder:
@@ -34,18 +38,18 @@ class HeadFinder:
 
         Raises NoHeadError if there is none.
         """
-        skipped: list[str] = []
+        skipped = _Skipped()
         tried = 0
         for line in journal.newest_first(self.path, end):
-            if not snapshot.contains(line.head.segment):
-                skipped.append(f"{line.head}: its segment is in no tar")
+            if not is_data(line.head.segment) or not snapshot.contains(line.head.segment):
+                skipped.add(line, "its segment is in no tar")
                 continue
-            tried += 1
             found = closure.walk(snapshot, [line.head.segment], self.known)
             if not found.missing:
                 self.learn(found, snapshot.count)
                 return _head(snapshot, line, skipped)
-            skipped.append(f"{line.head}: {missing_text(found)}")
+            skipped.add(line, missing_text(found))
+            tried += 1
             if tried == HEADS_TRIED:
                 break
         raise NoHeadError(self._complaint(snapshot, skipped))
@@ -53,22 +57,38 @@ class HeadFinder:
     def learn(self, found: Closure, count: int) -> None:
         """Remember that what a walk reached is closed."""
         self.known.extend(bytes(max(0, count - len(self.known))))
-        for rank in found.ranks.tolist():
-            self.known[rank] = 1
+        np.frombuffer(self.known, "u1")[found.ranks] = 1
 
-    def _complaint(self, snapshot: Snapshot, skipped: list[str]) -> str:
+    def _complaint(self, snapshot: Snapshot, skipped: _Skipped) -> str:
         if not snapshot.count:
             return f"{self.path.parent}: the store has no segments and so no head"
-        if not skipped:
+        if not skipped.count:
             why = "names no head" if self.path.exists() else "is missing"
             return (
                 f"{self.path} {why}, but the tars hold {snapshot.count} segments: restore the "
                 "journal from a copy, or rebuild it with oak-run recover-journal"
             )
         return (
-            f"{self.path}: none of its newest {len(skipped)} heads is whole; the newest is "
-            f"{skipped[0]}; restore the missing tars from a copy"
+            f"{self.path}: none of its newest {skipped.count} heads is whole; the newest is "
+            f"{skipped.reasons[0]}; restore the missing tars from a copy"
         )
+
+
+class _Skipped:
+    """The lines that are no head: how many, and of the newest why; old journals have millions."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.reasons: list[str] = []
+
+    def add(self, line: JournalLine, why: str) -> None:
+        self.count += 1
+        if self.count <= REASONS_KEPT:
+            self.reasons.append(f"{line.head}: {why}")
+
+    def told(self) -> tuple[str, ...]:
+        rest = self.count - len(self.reasons)
+        return (*self.reasons, *([f"and {rest} older heads"] if rest else []))
 
 
 def missing_text(found: Closure) -> str:
@@ -79,6 +99,6 @@ def missing_text(found: Closure) -> str:
     return f"segment {text(first.segment)}{by}{more} missing"
 
 
-def _head(snapshot: Snapshot, line: JournalLine, skipped: list[str]) -> Head:
+def _head(snapshot: Snapshot, line: JournalLine, skipped: _Skipped) -> Head:
     generation = snapshot.entry(line.head.segment)[1].generation
-    return Head(line.head, line.time_ms or 0, generation, tuple(skipped))
+    return Head(line.head, line.time_ms or 0, generation, skipped.told())

@@ -7,7 +7,6 @@ megabytes long, so it is read backwards in blocks.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,21 +31,35 @@ def newest_first(path: Path, end: int | None = None) -> Iterator[JournalLine]:
 
     None if there is no file. Without `end` the whole file counts.
     """
+    rest = b""
+    for at, block in _blocks(path, end):
+        rest = block + rest[:_LONGEST_LINE]
+        first, feed, whole = rest.partition(b"\n")
+        if not at:
+            yield from _backwards(rest, 0)
+        elif feed:
+            yield from _backwards(whole, at + len(first) + 1)
+            rest = first
+
+
+def _blocks(path: Path, end: int | None) -> Iterator[tuple[int, bytes]]:
+    """The blocks of a file and their offsets, the last first."""
     if not path.exists():
         return
-    with told("read", path), path.open("rb") as file:
-        at = min(file.seek(0, os.SEEK_END), sys.maxsize if end is None else end)
-        rest = b""
+    with told("open", path):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with told("look at", path):
+            whole = os.fstat(fd).st_size
+        at = whole if end is None else min(end, whole)
         while at > 0:
-            size = min(_BLOCK, at)
-            at = file.seek(at - size)
-            rest = file.read(size) + rest[:_LONGEST_LINE]
-            first, feed, whole = rest.partition(b"\n")
-            if at and feed:
-                yield from _backwards(whole, at + len(first) + 1)
-                rest = first
-            elif not at:
-                yield from _backwards(rest, 0)
+            start = max(0, at - _BLOCK)
+            with told("read", path):
+                block = os.pread(fd, at - start, start)
+            yield start, block
+            at = start
+    finally:
+        os.close(fd)
 
 
 def _backwards(data: bytes, offset: int) -> Iterator[JournalLine]:

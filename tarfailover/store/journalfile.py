@@ -15,7 +15,7 @@ from tarfailover.store.durable import Disk, told
 
 
 class JournalFile:
-    """Appends to ``journal.log``; opened and created with the first append."""
+    """Appends to ``journal.log``; created with the first append."""
 
     def __init__(self, path: Path, disk: Disk) -> None:
         self._path = path
@@ -24,20 +24,26 @@ class JournalFile:
         self._end = 0
         self._torn = False
 
+    def settle(self) -> None:
+        """Make durable what is there: it may come from a process that died before its sync."""
+        if self._path.exists():
+            self._disk.sync(self._open(), self._path)
+
     def append(self, head: RecordId, time_ms: int) -> None:
         """Write and sync the line of `head`; raises StoreIOError."""
-        fd = self._open() if self._fd < 0 else self._fd
+        fd = self._open()
         line = (b"\n" if self._torn else b"") + JournalLine(head, time_ms).encode()
         end = self._disk.write(fd, self._path, [line], self._end)
         self._disk.sync(fd, self._path)
         self._end, self._torn = end, False
 
     def _open(self) -> int:
-        new = not self._path.exists()
+        if self._fd >= 0:
+            return self._fd
         fd = self._disk.open(self._path, create=True)
         try:
-            if new:
-                self._disk.sync_directory(self._path.parent)
+            # Even if the file was there: who created it may have died before its sync.
+            self._disk.sync_directory(self._path.parent)
             with told("read", self._path):
                 self._end = os.fstat(fd).st_size
                 self._torn = self._end > 0 and os.pread(fd, 1, self._end - 1) != b"\n"

@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tarfailover.errors import StoreIOError
 from tarfailover.format import binrefs, graph, index, tar
 from tarfailover.format.binrefs import BinaryReferences
 from tarfailover.format.index import IndexEntry
 from tarfailover.format.tar import BLOCK, TarName
 from tarfailover.ids import Generation, SegmentId
-from tarfailover.store.durable import Buffer, Disk
+from tarfailover.store.durable import Buffer, Disk, told
 from tarfailover.store.tarreader import Scanned, TarReader
 
 
@@ -53,13 +54,20 @@ class OpenTar:
         """A new, empty tar; the caller syncs the directory before it counts on the name."""
         path = directory / str(name)
         fd = disk.create(path)
-        return cls(path, name, disk, fd, TarReader(path, name, os.dup(fd)))
+        try:
+            with told("open a second time", path):
+                reading = os.dup(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        return cls(path, name, disk, fd, TarReader(path, name, reading))
 
     @classmethod
     def reopen(cls, reader: TarReader, disk: Disk) -> OpenTar:
         """The tar of a writer that died, behind its last whole entry; `reader` has scanned it."""
+        fd = disk.open(reader.path)
         reader.acquire()
-        return cls(reader.path, reader.name, disk, disk.open(reader.path), reader)
+        return cls(reader.path, reader.name, disk, fd, reader)
 
     def append(self, segments: Sequence[Incoming], mtime: int) -> list[IndexEntry]:
         """Write `segments` in this order; `mtime` in seconds since 1970."""
@@ -78,14 +86,13 @@ class OpenTar:
         self.size = at
         self.reader.extend(found)
         for each in segments:
-            self.mention(each)
+            self.mention(each.generation, each.segment, each.blobs)
         return [each.entry for each in found]
 
-    def mention(self, segment: Incoming) -> None:
+    def mention(self, generation: Generation, segment: SegmentId, blobs: Sequence[bytes]) -> None:
         """Remember which external blobs a segment mentions."""
-        if segment.blobs:
-            by_segment = self._blobs.setdefault(segment.generation, {})
-            by_segment[segment.segment] = list(segment.blobs)
+        if blobs:
+            self._blobs.setdefault(generation, {})[segment] = list(blobs)
 
     def sync(self) -> None:
         """Wait until all that was appended is on the disk."""
@@ -94,7 +101,10 @@ class OpenTar:
             self._dirty = False
 
     def seal(self, mtime: int) -> None:
-        """Write the trailing entries, sync, and let the reader find the index."""
+        """Write the trailing entries, sync, and let the reader find the index.
+
+        Raises StoreIOError, also if what was written cannot be read back.
+        """
         rows = {segment: _ids(row) for segment, row in self.reader.graph().items()}
         parts = (
             (".brf", binrefs.encode(self._blobs)),
@@ -109,7 +119,17 @@ class OpenTar:
         end = self._disk.write(self._fd, self.path, [*buffers, tar.END_OF_ARCHIVE], self.size)
         self._disk.truncate(self._fd, self.path, end)
         self.sync()
-        self.reader.load_index()
+        if not self.reader.load_index():
+            raise StoreIOError(
+                f"{self.reader.index_fault}: what was just written reads back as something else; "
+                "check the disk, then start again"
+            )
+        self.reader.forget_scan()
+
+    def discard(self) -> None:
+        """Close and remove a tar to which nothing could be written."""
+        self.close()
+        self._disk.remove(self.path)
 
     def close(self) -> None:
         """Let go of the file, as it is."""

@@ -9,17 +9,20 @@ leaves a tar without an index again, with the same segments.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import accumulate, chain, count, groupby
 from pathlib import Path
 from typing import NamedTuple
 
+from tarfailover.errors import FormatError, StoreError
 from tarfailover.format import manifest, tar
+from tarfailover.format import segment as segments
 from tarfailover.format.segment import MAX_SEGMENT
-from tarfailover.ids import SegmentId
-from tarfailover.store.directory import Choice, choose, tar_names
+from tarfailover.ids import SegmentId, is_bulk, text
+from tarfailover.store import blobids
+from tarfailover.store.directory import Choice, choose, release, tar_names
 from tarfailover.store.durable import Disk, told
-from tarfailover.store.intake import Arrival, verify
 from tarfailover.store.opentar import Incoming, OpenTar
 from tarfailover.store.snapshot import Snapshot, tars_of
 from tarfailover.store.table import Columns, SegmentTable
@@ -62,103 +65,152 @@ def recover(directory: Path, disk: Disk, mtime: int) -> Recovered:
             else:
                 readers += choice.winners
                 repairs += _remove_losers(directory, choice, disk)
+        _settle(directory, readers, disk)
     except BaseException:
-        for reader in readers:
-            reader.release()
+        release(readers)
         raise
     return Recovered(readers, tuple(repairs))
 
 
-def _remove_losers(directory: Path, choice: Choice, disk: Disk) -> Iterable[str]:
+def _settle(directory: Path, readers: Iterable[TarReader], disk: Disk) -> None:
+    """Sync what is there: Oak closes tars without, and a writer may have died before its sync.
+
+    From now on heads may be acknowledged whose segments lie in there.
+    """
+    for reader in readers:
+        disk.sync(reader.fileno(), reader.path)
+    disk.sync_directory(directory)
+
+
+def _remove_losers(directory: Path, choice: Choice, disk: Disk) -> list[str]:
+    if choice.losers:
+        # The winner must outlast a power failure before it is the only one.
+        _settle(directory, choice.winners, disk)
     for name in choice.losers:
         disk.remove(directory / str(name))
-        yield f"removed {name}, which {choice.winners[0].name} supersedes"
+    return [f"removed {name}, which {choice.winners[0].name} supersedes" for name in choice.losers]
 
 
-def _mend(
-    winners: list[TarReader], before: list[TarReader], disk: Disk, mtime: int
-) -> Iterable[str]:
-    """Seal the fullest of the letters without an index, with what only others hold."""
-    fullest = max(winners, key=lambda reader: len(reader.scanned))
+def _mend(winners: list[TarReader], before: list[TarReader], disk: Disk, mtime: int) -> list[str]:
+    """Seal the fullest of the letters without an index, with what only others hold.
+
+    Adds it to the tars `before` it.
+    """
+    fullest = max(winners, key=lambda reader: reader.count)
     others = [reader for reader in winners if reader is not fullest]
     try:
-        yield from map(str, fullest.faults)
-        if fullest.scanned:
-            yield _seal(fullest, others, before, disk, mtime)
+        repairs = [str(fault) for reader in winners for fault in reader.faults]
+        if fullest.count:
+            repairs += _seal(fullest, others, before, disk, mtime)
             before.append(fullest)
         else:
             others.append(fullest)
-        for reader in others:
-            yield _put_aside(reader.path, disk)
+        return repairs + [_put_aside(reader, disk) for reader in others]
     finally:
-        for reader in winners:
-            if reader not in before:
-                reader.release()
+        release(reader for reader in winners if reader not in before)
 
 
 def _seal(
     reader: TarReader, others: list[TarReader], before: Sequence[TarReader], disk: Disk, mtime: int
-) -> str:
+) -> list[str]:
+    notes: list[str] = []
     behind = reader.size() - reader.scan_end
-    if behind > TORN:
-        _keep_tail(reader, disk)
-    with _Sources([*before, *others, reader]) as sources:
-        extra = _only_in(others, reader, sources)
-        own = [sources.incoming(entry.segment) for entry in reader.scanned]
+    if behind > TORN or reader.damaged_end:
+        notes.append(_keep_tail(reader, disk))
     open_tar = OpenTar.reopen(reader, disk)
     try:
-        for segment in own:
-            open_tar.mention(segment)
-        if extra:
-            open_tar.append(extra, mtime)
+        with _Sources([*others, reader], before) as sources:
+            for entry in reader.scanned:
+                blobs = sources.blobs(entry.segment, notes)
+                open_tar.mention(entry.generation, entry.segment, blobs)
+            for segment in _only_in(others, reader):
+                open_tar.append([sources.incoming(segment, notes)], mtime)
+        sealed = reader.count
         open_tar.seal(mtime)
     finally:
         open_tar.close()
     cut = f", cut off {behind} bytes of a torn end" if behind else ""
-    return f"sealed {reader.name} with {len(reader.scanned)} segments{cut}"
+    return [*notes, f"sealed {reader.name} with {sealed} segments{cut}"]
+
+
+def snapshot_of(readers: Sequence[TarReader]) -> Snapshot:
+    """All segments of `readers`, without a head; to be released."""
+    sizes = [reader.count for reader in readers]
+    starts = [0, *accumulate(sizes)][: len(sizes)]
+    table = SegmentTable(Columns.joined((r.columns() for r in readers), sum(sizes)))
+    return Snapshot(table, tars_of(readers, starts), None)
 
 
 class _Sources:
-    """Reads segments by id out of open tars."""
+    """Reads segments by id out of a few open tars, and rarely out of all `before` them."""
 
-    def __init__(self, readers: Sequence[TarReader]) -> None:
-        columns = [reader.columns() for reader in readers]
-        sizes = [len(part.msb) for part in columns]
-        starts = [sum(sizes[:place]) for place in range(len(sizes))]
-        self._snapshot = Snapshot(
-            SegmentTable(Columns.joined(columns)), tars_of(readers, starts), None
-        )
+    def __init__(self, readers: Sequence[TarReader], before: Sequence[TarReader]) -> None:
+        self._snapshot = snapshot_of(readers)
+        self._before = before
+        self._older: Snapshot | None = None
 
     def __enter__(self) -> _Sources:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._snapshot.release()
+        if self._older is not None:
+            self._older.release()
 
-    def incoming(self, segment: SegmentId) -> Incoming:
-        read = self._snapshot.read
-        return verify(Arrival.of(segment, read(segment)), read)
+    def read(self, segment: SegmentId) -> bytes:
+        """The data of `segment`; raises SegmentMissingError, DamagedStoreError."""
+        if self._snapshot.contains(segment):
+            return self._snapshot.read(segment)
+        if self._older is None:
+            self._older = snapshot_of(self._before)
+        return self._older.read(segment)
+
+    def incoming(self, segment: SegmentId, notes: list[str]) -> Incoming:
+        """The segment, to be written once more."""
+        data = self.read(segment)
+        generation, references = segments.inspect(segment, data)
+        blobs = self.blobs(segment, notes)
+        crc = zlib.crc32(data)
+        return Incoming(segment, crc, generation, references, blobs, len(data), [data])
+
+    def blobs(self, segment: SegmentId, notes: list[str]) -> tuple[bytes, ...]:
+        """The external blobs that `segment` mentions; a note if that cannot be told."""
+        if is_bulk(segment):
+            return ()
+        data = self.read(segment)
+        try:
+            return blobids.mentioned(segment, data, segments.references(data), self.read)
+        except (FormatError, StoreError) as error:
+            notes.append(
+                f"segment {text(segment)}: not all its external blobs can be told ({error}); "
+                "run no garbage collection of the blob store before that is mended"
+            )
+            return ()
 
 
-def _only_in(others: list[TarReader], reader: TarReader, sources: _Sources) -> list[Incoming]:
+def _only_in(others: list[TarReader], reader: TarReader) -> list[SegmentId]:
     present = {entry.segment for entry in reader.scanned}
-    found = {e.segment: None for other in others for e in other.scanned}
-    return [sources.incoming(segment) for segment in found if segment not in present]
+    found = dict.fromkeys(entry.segment for other in others for entry in other.scanned)
+    return [segment for segment in found if segment not in present]
 
 
-def _keep_tail(reader: TarReader, disk: Disk) -> None:
-    """Save what is going to be cut off: more than one torn entry can be."""
+def _keep_tail(reader: TarReader, disk: Disk) -> str:
+    """Save what is going to be cut off, where it is more than one torn entry."""
     data = reader.read(reader.scan_end, reader.size() - reader.scan_end)
-    disk.replace_file(_free_name(reader.path), data)
+    target = _free_name(reader.path)
+    disk.replace_file(target, data)
+    return f"kept the end of {reader.name}, which no scan can read, as {target.name}"
 
 
-def _put_aside(path: Path, disk: Disk) -> str:
-    target = _free_name(path)
-    disk.rename(path, target)
-    return f"put {path.name} aside as {target.name}: no segment of it is usable alone"
+def _put_aside(reader: TarReader, disk: Disk) -> str:
+    if reader.size() == 0:
+        disk.remove(reader.path)
+        return f"removed {reader.name}, which was empty"
+    target = _free_name(reader.path)
+    disk.rename(reader.path, target)
+    return f"put {reader.name} aside as {target.name}: no segment of it is needed"
 
 
 def _free_name(path: Path) -> Path:
-    candidates = [path.with_name(path.name + ".bak")]
-    candidates += [path.with_name(f"{path.name}.{n}.bak") for n in range(2, 1000)]
-    return next(candidate for candidate in candidates if not candidate.exists())
+    names = chain([f"{path.name}.bak"], (f"{path.name}.{n}.bak" for n in count(2)))
+    return next(path.with_name(name) for name in names if not path.with_name(name).exists())

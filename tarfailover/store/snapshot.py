@@ -9,15 +9,15 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Sequence
+from types import TracebackType
 from typing import NamedTuple
 
-from tarfailover.errors import SegmentMissingError
+from tarfailover.errors import FormatError, SegmentMissingError, TarFailoverError
 from tarfailover.format import segment as segments
-from tarfailover.format.graph import Graph
 from tarfailover.format.index import IndexEntry
 from tarfailover.format.journal import JournalLine
-from tarfailover.format.tar import TarName
 from tarfailover.ids import Generation, RecordId, SegmentId, is_bulk, text
+from tarfailover.store.edges import Edges, Source, StoredGraph, Tables
 from tarfailover.store.table import Array, SegmentTable
 from tarfailover.store.tarreader import TarReader
 
@@ -46,46 +46,40 @@ class Position(NamedTuple):
     offset: int
 
 
-class Tars(NamedTuple):
-    """The open tars of a snapshot, in rank order."""
+class Tars:
+    """The open tars of a snapshot, in rank order, held open together.
 
-    readers: tuple[TarReader, ...]
-    starts: tuple[int, ...]
-    """The rank of the first segment of each."""
+    Shared by all snapshots of one set of files; held from the first `acquire` to the last
+    `release`.
+    """
 
+    def __init__(self, readers: Sequence[TarReader], starts: Sequence[int]) -> None:
+        self.readers = tuple(readers)
+        self.starts = tuple(starts)
+        """The rank of the first segment of each."""
+        self._holders = 0
+        self._closed = False
+        self._guard = threading.Lock()
 
-class Edges:
-    """The references of one tar's segments, as ranks."""
+    def acquire(self) -> Tars:
+        """Count one more holder; raises TarFailoverError if the last one has let go."""
+        with self._guard:
+            if self._closed:
+                raise TarFailoverError("the files of this snapshot were closed already")
+            if not self._holders:
+                for reader in self.readers:
+                    reader.acquire()
+            self._holders += 1
+        return self
 
-    def __init__(self, snapshot: Snapshot, graph: Graph) -> None:
-        self._snapshot = snapshot
-        self._graph = graph
-        self._rows: dict[int, list[int]] = {}
-
-    def resolve(self, first: int, stop: int) -> None:
-        """Look all references of the ranks up at once: one by one costs ten times as much."""
-        rows = [self._graph.get(self._snapshot.segment(rank), b"") for rank in range(first, stop)]
-        found = self._snapshot.find_all(b"".join(rows)).tolist()
-        at = 0
-        for rank, row in zip(range(first, stop), rows, strict=True):
-            size = len(row) // segments.REFERENCE_SIZE
-            self._rows[rank] = found[at : at + size]
-            at += size
-
-    def targets(self, rank: int) -> list[int]:
-        """The rank of each reference of `rank`; -1 for one that is in no tar."""
-        row = self._rows.get(rank)
-        if row is None:
-            ids = self._graph.get(self._snapshot.segment(rank), b"")
-            row = self._snapshot.find_all(ids).tolist() if ids else []
-        return row
-
-    def absent(self, rank: int) -> list[SegmentId]:
-        """The references of `rank` that are in no tar."""
-        row = bytes(self._graph.get(self._snapshot.segment(rank), b""))
-        size = segments.REFERENCE_SIZE
-        ids = [row[at : at + size] for at in range(0, len(row), size)]
-        return [each for each in ids if not self._snapshot.contains(each)]
+    def release(self) -> None:
+        """Count one holder less; the last one closes the files that nobody else holds."""
+        with self._guard:
+            self._holders -= 1
+            self._closed = self._holders == 0
+        if self._closed:
+            for reader in self.readers:
+                reader.release()
 
 
 class Snapshot:
@@ -93,33 +87,32 @@ class Snapshot:
 
     def __init__(self, table: SegmentTable, tars: Tars, head: Head | None) -> None:
         self.table = table
-        self.tars = tars
+        self.tars = tars.acquire()
         self.head = head
         self.count = len(table)
-        self._holders = 1
-        self._guard = threading.Lock()
-        self._edges: tuple[int, Edges] | None = None
-        for reader in tars.readers:
-            reader.acquire()
 
     def acquire(self) -> Snapshot:
-        """Hold the snapshot; each call wants one `release`."""
-        with self._guard:
-            self._holders += 1
+        """Hold the snapshot; each call wants one `release`.
+
+        Raises TarFailoverError if nobody held it any more: see `Follower.hold`.
+        """
+        self.tars.acquire()
         return self
 
     def release(self) -> None:
         """Let go; the last holder closes the files that no other snapshot shows."""
-        with self._guard:
-            self._holders -= 1
-            last = self._holders == 0
-        if last:
-            for reader in self.tars.readers:
-                reader.release()
+        self.tars.release()
 
-    def with_head(self, head: Head | None) -> Snapshot:
-        """The same segments under another head."""
-        return Snapshot(self.table, self.tars, head)
+    def __enter__(self) -> Snapshot:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
 
     # looking up
 
@@ -128,7 +121,7 @@ class Snapshot:
         rank = self.table.find(segment)
         return rank if rank < self.count else -1
 
-    def find_all(self, ids: bytes | memoryview) -> Array:
+    def find_all(self, ids: bytes | memoryview | Array) -> Array:
         """The ranks of many ids, one after the other in `ids`; -1 where there is none."""
         found = self.table.find_all(ids)
         found[found >= self.count] = -1
@@ -169,16 +162,23 @@ class Snapshot:
         return starts[tar], stop
 
     def edges(self, tar: int) -> Edges:
-        """The references of one tar's segments."""
-        cached = self._edges
-        if cached is None or cached[0] != tar:
-            reader = self.tars.readers[tar]
-            closed = reader.index is not None
-            edges = Edges(self, reader.graph())
-            if closed:
-                edges.resolve(*self.tar_ranks(tar))
-            cached = self._edges = tar, edges
-        return cached[1]
+        """The references of one tar's segments: takes time and memory, keep it while you need it.
+
+        Raises DamagedStoreError when a tar has neither a graph nor whole segments.
+        """
+        reader = self.tars.readers[tar]
+        first, stop = self.tar_ranks(tar)
+        return Edges(self._tables(reader, first, stop), self.find_all)
+
+    def _tables(self, reader: TarReader, first: int, stop: int) -> Source:
+        scanned = reader.scanned_graph()
+        if scanned is not None:
+            return Tables(scanned, self.segment)
+        try:
+            count, payload = reader.graph_payload()
+            return StoredGraph(payload, count, first, stop - first, self.find_all)
+        except FormatError:
+            return Tables(reader.graph_of_segments(), self.segment)
 
     # positions
 
@@ -195,14 +195,22 @@ class Snapshot:
         """The first rank that may lie behind `position`; 0 if that is None or unknown."""
         if position is None:
             return 0
+        wanted = position.number, position.letter
         for tar, reader in enumerate(self.tars.readers):
-            if reader.name == TarName(position.number, position.letter):
-                first, stop = self.tar_ranks(tar)
-                columns = self.table.columns(first, stop)
-                return first + int(columns.position.searchsorted(position.offset, "right"))
+            if (reader.name.number, reader.name.letter) == wanted:
+                return self._behind(position.offset, *self.tar_ranks(tar))
             if reader.name.number >= position.number:
                 return self.tars.starts[tar]
         return self.count
+
+    def _behind(self, offset: int, first: int, stop: int) -> int:
+        while first < stop:
+            middle = (first + stop) // 2
+            if self.table.entry(middle).position > offset:
+                stop = middle
+            else:
+                first = middle + 1
+        return first
 
 
 def no_tars() -> Tars:
@@ -212,4 +220,4 @@ def no_tars() -> Tars:
 
 def tars_of(readers: Sequence[TarReader], starts: Sequence[int]) -> Tars:
     """Open tars and the ranks at which they begin."""
-    return Tars(tuple(readers), tuple(starts))
+    return Tars(readers, starts)

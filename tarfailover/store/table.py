@@ -1,13 +1,18 @@
 """Where every segment lies: a table of all tars' indexes.
 
 A *rank* counts segments in tar order: by tar number, letter, position. The bulk of the
-table is numpy arrays, about 45 bytes a segment; what was added since is a dict. The
+table is numpy arrays, about 41 bytes a segment; what was added since is a dict. The
 table only ever grows at its end and what it says about a rank never changes, so a
 snapshot is the table and a count, and one thread may append while others look up.
+
+Ids are found through a hash table of two arrays: the ranks ordered by hash, and where
+each hash begins among them. The hash is seeded in each process, so that nobody can send
+ids that make looking up slow.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -21,8 +26,15 @@ Array = npt.NDArray[Any]
 
 MERGE_AT = 65536
 """Segments in the dict at which they are merged into the arrays."""
+FEW = 4096
+"""Segments that are added to the dict rather than to the arrays."""
 
-_KEY = np.dtype([("msb", ">u8"), ("lsb", ">u8")])
+KEY = np.dtype([("msb", ">u8"), ("lsb", ">u8")])
+"""An id as two numbers."""
+
+_MASK = 2**64 - 1
+_LOW = secrets.randbits(64) | 1
+_HIGH = secrets.randbits(64) | 1
 
 
 class Columns(NamedTuple):
@@ -57,7 +69,7 @@ class Columns(NamedTuple):
     @classmethod
     def of_entries(cls, entries: Sequence[IndexEntry]) -> Columns:
         """The columns of `entries`, in their order."""
-        keys = np.frombuffer(b"".join(e.segment for e in entries), _KEY)
+        keys = np.frombuffer(b"".join(e.segment for e in entries), KEY)
         return cls(
             keys["msb"].astype("u8"),
             keys["lsb"].astype("u8"),
@@ -69,9 +81,23 @@ class Columns(NamedTuple):
         )
 
     @classmethod
-    def joined(cls, parts: Sequence[Columns]) -> Columns:
-        """All `parts` one after the other."""
-        return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    def joined(cls, parts: Iterable[Columns], count: int | None = None) -> Columns:
+        """All `parts` one after the other.
+
+        With `count`, how many segments they have in all, the parts of an iterator are
+        copied one by one and are never all in memory.
+        """
+        if count is None:
+            parts = list(parts)
+            count = sum(len(part.msb) for part in parts)
+        whole = cls(*(np.empty(count, kind) for kind in ("u8", "u8", "u4", "u4", "u4", "u4", "?")))
+        at = 0
+        for part in parts:
+            stop = at + len(part.msb)
+            for target, source in zip(whole, part, strict=True):
+                target[at:stop] = source
+            at = stop
+        return whole
 
 
 _EMPTY = Columns.of_entries([])
@@ -82,9 +108,9 @@ class SegmentTable:
 
     def __init__(self, columns: Columns = _EMPTY) -> None:
         self._base = columns
-        self._order = np.argsort(columns.msb, kind="stable").astype("u4")
-        self._sorted = columns.msb[self._order]
         self._size = len(columns.msb)
+        self._bits = max(1, self._size.bit_length())
+        self._order, self._begins = _hashed(columns, self._bits)
         self._tail: list[IndexEntry] = []
         self._ranks: dict[SegmentId, int] = {}
 
@@ -100,49 +126,58 @@ class SegmentTable:
 
     def merged(self) -> SegmentTable:
         """Itself, or a table of the same ranks in which the dict has become arrays."""
-        if len(self._tail) < MERGE_AT:
-            return self
-        return SegmentTable(Columns.joined([self._base, Columns.of_entries(self._tail)]))
+        return self if len(self._tail) < MERGE_AT else self._joined([])
+
+    def extended(self, more: Columns) -> SegmentTable:
+        """A table of the same ranks and of `more` behind them: itself if those are few."""
+        if len(more.msb) > FEW:
+            return self._joined([more])
+        others = SegmentTable(more)
+        self.append(map(others.entry, range(len(others))))
+        return self
+
+    def _joined(self, more: Sequence[Columns]) -> SegmentTable:
+        parts = [self._base, Columns.of_entries(self._tail), *more]
+        return SegmentTable(Columns.joined(parts, sum(len(part.msb) for part in parts)))
 
     def find(self, segment: SegmentId) -> int:
         """The rank of `segment`, or -1."""
         rank = self._ranks.get(segment)
         if rank is not None:
             return rank
-        msb = int.from_bytes(segment[:8], "big")
-        at = int(self._sorted.searchsorted(np.uint64(msb)))
-        while at < self._size and int(self._sorted[at]) == msb:
+        msb, lsb = int.from_bytes(segment[:8], "big"), int.from_bytes(segment[8:], "big")
+        place = _hash(msb, lsb) >> (64 - self._bits)
+        for at in range(int(self._begins[place]), int(self._begins[place + 1])):
             rank = int(self._order[at])
-            if int(self._base.lsb[rank]) == int.from_bytes(segment[8:], "big"):
+            if int(self._base.lsb[rank]) == lsb and int(self._base.msb[rank]) == msb:
                 return rank
-            at += 1
         return -1
 
-    def find_all(self, ids: bytes | memoryview) -> Array:
+    def find_all(self, ids: bytes | memoryview | Array) -> Array:
         """The ranks of ids that lie one after the other in `ids`; -1 where there is none."""
-        keys = np.frombuffer(ids, _KEY)
+        keys = np.frombuffer(ids, KEY)
         found = self._find_in_base(keys["msb"].astype("u8"), keys["lsb"].astype("u8"))
         if self._tail:
-            view = memoryview(ids)
-            for place in np.flatnonzero(found < 0).tolist():
-                found[place] = self._ranks.get(bytes(view[16 * place : 16 * place + 16]), -1)
+            places = np.flatnonzero(found < 0)
+            lost = keys[places].tobytes()
+            for at, place in enumerate(places.tolist()):
+                found[place] = self._ranks.get(lost[16 * at : 16 * at + 16], -1)
         return found
 
     def _find_in_base(self, msb: Array, lsb: Array) -> Array:
         found = np.full(len(msb), -1, "i8")
-        if not self._size:
+        if not self._size or not len(msb):
             return found
-        at = self._sorted.searchsorted(msb)
-        left = np.arange(len(msb))
+        place = _hashes(msb, lsb) >> np.uint64(64 - self._bits)
+        at, stop = self._begins[place], self._begins[place + np.uint64(1)]
+        left = np.flatnonzero(at < stop)
         while len(left):
-            inside = at[left] < self._size
-            left = left[inside]
-            left = left[self._sorted[at[left]] == msb[left]]
             ranks = self._order[at[left]]
-            same = self._base.lsb[ranks] == lsb[left]
+            same = (self._base.msb[ranks] == msb[left]) & (self._base.lsb[ranks] == lsb[left])
             found[left[same]] = ranks[same]
             left = left[~same]
             at[left] += 1
+            left = left[at[left] < stop[left]]
         return found
 
     def segment(self, rank: int) -> SegmentId:
@@ -162,7 +197,7 @@ class SegmentTable:
 
     def extents(self, ranks: Array) -> tuple[bytes, Array]:
         """The ids at `ranks`, one after the other, and the lengths of those segments."""
-        ids = np.empty(len(ranks), _KEY)
+        ids = np.empty(len(ranks), KEY)
         lengths = np.empty(len(ranks), "u4")
         inside = ranks < self._size
         low = ranks[inside]
@@ -170,12 +205,31 @@ class SegmentTable:
         lengths[inside] = self._base.length[low]
         for place in np.flatnonzero(~inside).tolist():
             entry = self._tail[int(ranks[place]) - self._size]
-            ids[place] = np.frombuffer(entry.segment, _KEY)[0]
+            ids[place] = np.frombuffer(entry.segment, KEY)[0]
             lengths[place] = entry.length
         return ids.tobytes(), lengths
 
     def columns(self, start: int, stop: int) -> Columns:
         """The columns of the ranks from `start` to before `stop`."""
-        parts = [Columns(*(column[start:stop] for column in self._base))]
+        base = Columns(*(column[start:stop] for column in self._base))
         tail = self._tail[max(0, start - self._size) : max(0, stop - self._size)]
-        return Columns.joined([*parts, Columns.of_entries(tail)])
+        return Columns.joined([base, Columns.of_entries(tail)], len(base.msb) + len(tail))
+
+
+def _hash(msb: int, lsb: int) -> int:
+    return (msb ^ lsb * _LOW & _MASK) * _HIGH & _MASK
+
+
+def _hashes(msb: Array, lsb: Array) -> Array:
+    hashes = lsb * np.uint64(_LOW)
+    hashes ^= msb
+    hashes *= np.uint64(_HIGH)
+    return hashes
+
+
+def _hashed(columns: Columns, bits: int) -> tuple[Array, Array]:
+    """The ranks ordered by the first `bits` of their hashes, and where each of those begins."""
+    places = (_hashes(columns.msb, columns.lsb) >> np.uint64(64 - bits)).astype("u4")
+    begins = np.zeros((1 << bits) + 1, "u4")
+    np.cumsum(np.bincount(places, minlength=1 << bits), out=begins[1:])
+    return np.argsort(places, kind="stable").astype("u4"), begins

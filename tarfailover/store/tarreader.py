@@ -19,7 +19,7 @@ from tarfailover.format.binrefs import BinaryReferences
 from tarfailover.format.graph import Graph
 from tarfailover.format.index import Index, IndexEntry
 from tarfailover.format.tar import BLOCK, TarName
-from tarfailover.ids import is_data
+from tarfailover.ids import SegmentId, is_data
 from tarfailover.store.durable import told
 from tarfailover.store.table import Columns, SegmentTable
 
@@ -64,6 +64,11 @@ class TarReader:
         self.index_fault: FormatError | None = None
         self.scanned: list[IndexEntry] = []
         self._scanned_graph: Graph = {}
+        self._scanned_ids: set[SegmentId] = set()
+        self.scanned_size = 0
+        """The file's length when it was scanned last."""
+        self.damaged_end = False
+        """Whether the last entry is there in full but is not what its name says."""
         self.faults: list[Fault] = []
         self.scan_end = 0
         """Offset behind the last whole segment entry that a scan met."""
@@ -95,7 +100,13 @@ class TarReader:
             self._holders -= 1
             last = self._holders == 0
         if last:
-            os.close(self._fd)
+            # The number may soon name another file, so nobody must read through it.
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def fileno(self) -> int:
+        """The descriptor, open for reading."""
+        return self._fd
 
     # bytes
 
@@ -175,9 +186,9 @@ class TarReader:
         return self.index is not None
 
     @property
-    def indexed(self) -> int:
-        """Segments in the index, 0 without one."""
-        return len(self.index.entries) if self.index is not None else 0
+    def count(self) -> int:
+        """Segments of this tar; of an unclosed tar those scanned so far."""
+        return len(self.scanned) if self.index is None else len(self.index.entries)
 
     def columns(self) -> Columns:
         """The segments of this tar, by position; of an unclosed tar those scanned so far."""
@@ -196,12 +207,21 @@ class TarReader:
         Where the tar has no valid graph they are read from the segments. Raises
         DamagedStoreError.
         """
-        if self.index is None:
-            return self._scanned_graph
+        scanned = self.scanned_graph()
+        if scanned is not None:
+            return scanned
         try:
             return self.stored_graph()
         except FormatError:
-            return self._graph_of_segments()
+            return self.graph_of_segments()
+
+    def scanned_graph(self) -> Graph | None:
+        """The graph of a tar without an index, as far as it was scanned; None with an index.
+
+        The index may come while another thread asks; what this returns stays true.
+        """
+        scanned = self._scanned_graph
+        return scanned if self.index is None else None
 
     def stored_graph(self) -> Graph:
         """The graph entry itself; raises FormatError with the offset in the file."""
@@ -210,6 +230,33 @@ class TarReader:
             return graph.parse(data, len(data))
         except FormatError as error:
             raise error.within(str(self.path), base) from None
+
+    def graph_payload(self) -> tuple[int, memoryview]:
+        """How many records the graph entry has, and these as bytes, their checksum verified.
+
+        Raises FormatError with the offset in the file.
+        """
+        base, data = self._trailing()
+        try:
+            footer = graph.parse_footer(data, len(data))
+            size = footer.size - trailer.FOOTER_SIZE
+            return footer.count, trailer.payload(data, len(data), footer, size, "graph")
+        except FormatError as error:
+            raise error.within(str(self.path), base) from None
+
+    def graph_of_segments(self) -> Graph:
+        """The graph as the segments themselves tell it; raises DamagedStoreError."""
+        found = [e for e in self.entries() if is_data(e.segment)]
+        return {e.segment: memoryview(b"".join(self._references(e))) for e in found}
+
+    def _references(self, entry: IndexEntry) -> tuple[SegmentId, ...]:
+        try:
+            return segment.inspect(entry.segment, self.segment(entry))[1]
+        except FormatError as error:
+            raise DamagedStoreError(
+                f"{error.within(str(self.path), entry.position)}; "
+                "restore the file from a copy of the store"
+            ) from error
 
     def binary_references(self) -> BinaryReferences:
         """The binary references of a closed tar; raises FormatError with the offset."""
@@ -229,10 +276,6 @@ class TarReader:
         base = tar.padded(int(ends.max()))
         return base, self.read(base, max(0, self.index.start - base))
 
-    def _graph_of_segments(self) -> Graph:
-        found = [e for e in self.entries() if is_data(e.segment)]
-        return {e.segment: memoryview(b"".join(segment.references(self.segment(e)))) for e in found}
-
     # a tar without an index
 
     def scan(self) -> list[Scanned]:
@@ -243,7 +286,7 @@ class TarReader:
         does not fit its checksum is passed over and becomes a fault.
         """
         fresh: list[Scanned] = []
-        size = self.size()
+        self.scanned_size = size = self.size()
         while (header := self._next_header(size)) is not None:
             stop = self._next + header.extent
             found = self._scan_entry(header, last=stop == size)
@@ -251,15 +294,31 @@ class TarReader:
                 break
             fresh += [found] if found else []
             self._next = stop
-        self.extend(fresh)
-        return fresh
+        return self.extend(fresh)
 
-    def extend(self, found: Iterable[Scanned]) -> None:
-        """Take `found` as scanned: what a scan met, or what this process itself appended."""
+    def extend(self, found: Iterable[Scanned]) -> list[Scanned]:
+        """Take `found` as scanned: what a scan met, or what this process itself appended.
+
+        Returns those whose segment was not there before: of two copies the first counts.
+        """
+        fresh: list[Scanned] = []
         for each in found:
+            if each.entry.segment in self._scanned_ids:
+                self._note(each.entry.position, "this segment is in the tar a second time")
+                continue
+            self._scanned_ids.add(each.entry.segment)
             self.scanned.append(each.entry)
             if each.references:
                 self._scanned_graph[each.entry.segment] = memoryview(each.references)
+            fresh.append(each)
+        return fresh
+
+    def forget_scan(self) -> None:
+        """Give back the memory of the scan, now that there is an index.
+
+        New objects, because a walk in another thread may still use the old ones.
+        """
+        self.scanned, self._scanned_graph, self._scanned_ids = [], {}, set()
 
     def _next_header(self, size: int) -> tar.Entry | None:
         """The header of the next entry if all of that lies within `size` bytes."""
@@ -284,9 +343,11 @@ class TarReader:
             generation, references = segment.inspect(name.segment, data)
         except FormatError as error:
             # The last entry may still be on its way from a living writer.
+            self.damaged_end = last
             if not last:
                 self._note(position + error.offset, error.what)
             return None
+        self.damaged_end = False
         self.scan_end = self._next + header.extent
         entry = IndexEntry(name.segment, position, header.size, generation)
         return Scanned(entry, b"".join(references))

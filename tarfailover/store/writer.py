@@ -12,24 +12,29 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 
-from tarfailover.errors import NoHeadError, SegmentMissingError, StoreIOError, TarFailoverError
+from tarfailover.errors import (
+    FormatError,
+    NoHeadError,
+    SegmentMissingError,
+    StoreIOError,
+    TarFailoverError,
+)
 from tarfailover.format import manifest
 from tarfailover.format.tar import MAX_TAR, TAR_LIMIT, TarName
-from tarfailover.ids import RecordId, SegmentId, text
+from tarfailover.ids import RecordId, SegmentId, is_data, text
 from tarfailover.store import closure, recovery
-from tarfailover.store.directory import check_manifest, tar_names
+from tarfailover.store.directory import check_manifest, refuse_other_directory, release, tar_names
 from tarfailover.store.durable import Disk
 from tarfailover.store.heads import HeadFinder, missing_text
 from tarfailover.store.intake import Arrival, verify
 from tarfailover.store.journalfile import JournalFile
 from tarfailover.store.lock import RepositoryLock
 from tarfailover.store.opentar import Clock, Incoming, OpenTar
-from tarfailover.store.snapshot import Head, Snapshot, tars_of
-from tarfailover.store.table import Array, Columns, SegmentTable
+from tarfailover.store.snapshot import Head, Snapshot, no_tars, tars_of
+from tarfailover.store.table import Array, SegmentTable
 from tarfailover.store.tarreader import TarReader
 
 
@@ -55,6 +60,9 @@ class StoreWriter:
         self._journal = JournalFile(self._finder.path, disk)
         self._readers: list[TarReader] = []
         self._starts: list[int] = []
+        self._tars = no_tars().acquire()
+        self._time_ms = 0
+        """When the head was persisted."""
         self._table = SegmentTable()
         self._current: OpenTar | None = None
         self._names_dirty = False
@@ -74,7 +82,7 @@ class StoreWriter:
     ) -> StoreWriter:
         """Lock `directory`, mend what a crash left, and find the head.
 
-        `create` allows a directory that is missing or empty. `headless` allows tars
+        `create` allows a directory in which there is no store yet. `headless` allows tars
         without a head: a first copy that was interrupted. `tar_limit` is the size in
         bytes at which a tar is closed. Raises StoreLockedError, NotAStoreError,
         UnsupportedStoreError, DamagedStoreError, NoHeadError or StoreIOError.
@@ -82,11 +90,11 @@ class StoreWriter:
         disk = disk or Disk()
         if create:
             disk.make_directory(directory)
-        fresh = create and not tar_names(directory) and not (directory / manifest.NAME).exists()
-        if not fresh:
-            check_manifest(directory)
+        # Before the lock, so that no lock file is left in a directory that is no store.
+        _check(directory, create=create)
         writer = cls(directory, RepositoryLock.acquire(directory), disk, tar_limit, clock)
         try:
+            _check(directory, create=create)
             writer._prepare(headless=headless)
         except BaseException:
             writer._abandon()
@@ -97,38 +105,40 @@ class StoreWriter:
         recovery.write_manifest(self.directory, self._disk)
         recovered = recovery.recover(self.directory, self._disk, int(self._clock()))
         self._readers = recovered.readers
-        columns = [reader.columns() for reader in self._readers]
-        self._table = SegmentTable(Columns.joined(columns)) if columns else SegmentTable()
-        self._starts = [0, *accumulate(len(part.msb) for part in columns)][: len(columns)]
+        with recovery.snapshot_of(self._readers) as snapshot:
+            self._table = snapshot.table
+            self._starts = list(snapshot.tars.starts)
+            self._renew_tars()
         self.repairs = recovered.repairs
+        self._journal.settle()
         self._find_head(headless=headless)
 
     def _find_head(self, *, headless: bool) -> None:
-        snapshot = self._bare()
-        try:
-            head = self._finder.find(snapshot)
-        except NoHeadError:
-            if snapshot.count and not headless:
-                raise
-            return
-        finally:
-            snapshot.release()
-        self.head = head.record
+        with self._bare() as snapshot:
+            try:
+                head = self._finder.find(snapshot)
+            except NoHeadError:
+                if snapshot.count and not headless:
+                    raise
+                return
+        self.head, self._time_ms = head.record, head.time_ms
         self.repairs += tuple(f"stepped back in the journal over {why}" for why in head.skipped)
 
     # reading
 
+    def _renew_tars(self) -> None:
+        self._tars.release()
+        self._tars = tars_of(self._readers, self._starts).acquire()
+
     def _bare(self) -> Snapshot:
-        return Snapshot(self._table, tars_of(self._readers, self._starts), None)
+        return Snapshot(self._table, self._tars, None)
 
     def snapshot(self) -> Snapshot:
         """All that is stored now, synced or not, under the current head; to be released."""
-        bare = self._bare()
-        if self.head is None:
-            return bare
-        generation = bare.entry(self.head.segment)[1].generation
-        shown = bare.with_head(Head(self.head, 0, generation))
-        bare.release()
+        shown = self._bare()
+        if self.head is not None:
+            generation = shown.entry(self.head.segment)[1].generation
+            shown.head = Head(self.head, self._time_ms, generation)
         return shown
 
     def contains(self, segment: SegmentId) -> bool:
@@ -148,11 +158,8 @@ class StoreWriter:
 
     def read(self, segment: SegmentId) -> bytes:
         """The data of `segment`; raises SegmentMissingError, DamagedStoreError."""
-        snapshot = self._bare()
-        try:
+        with self._bare() as snapshot:
             return snapshot.read(segment)
-        finally:
-            snapshot.release()
 
     def missing(self, head: SegmentId) -> list[SegmentId]:
         """What the closure of the segment `head` lacks; empty if a head in it can be set."""
@@ -160,11 +167,8 @@ class StoreWriter:
         return [each.segment for each in found.missing]
 
     def _walk(self, head: SegmentId) -> closure.Closure:
-        snapshot = self._bare()
-        try:
+        with self._bare() as snapshot:
             return closure.walk(snapshot, [head], self._finder.known)
-        finally:
-            snapshot.release()
 
     # writing
 
@@ -218,25 +222,42 @@ class StoreWriter:
         tar.reader.acquire()
         self._readers.append(tar.reader)
         self._starts.append(len(self._table))
+        self._renew_tars()
         self._names_dirty = True
         self._current = tar
         return tar
 
     def _seal(self) -> None:
-        if self._current is None:
+        tar = self._current
+        if tar is None:
+            return
+        if not tar.reader.count:
+            self._drop(tar)
             return
         with self._poisoned_by_errors():
-            self._current.seal(int(self._clock()))
-        self._current.close()
+            tar.seal(int(self._clock()))
+        tar.close()
         self._current = None
+
+    def _drop(self, tar: OpenTar) -> None:
+        """Remove a tar whose first segment could not be written: none may be without any."""
+        self._current = None
+        self._starts.pop()
+        self._readers.pop().release()
+        self._renew_tars()
+        with self._poisoned_by_errors():
+            tar.discard()
 
     def commit(self, head: RecordId, time_ms: int) -> None:
         """Make `head` the head, durably; `time_ms` is its time, milliseconds since 1970.
 
-        Raises SegmentMissingError if its closure is not whole; then nothing changes.
-        Raises StoreIOError; then the old head stays.
+        Raises SegmentMissingError if its closure is not whole, and FormatError for a
+        record in a bulk segment; then nothing changes. Raises StoreIOError; then which
+        of both is the head shows when the store is opened again.
         """
         self._check_usable()
+        if not is_data(head.segment):
+            raise FormatError(f"{head} cannot be a head: it lies in no data segment", 0)
         found = self._walk(head.segment)
         if found.missing:
             raise SegmentMissingError(f"head {head} cannot be set: {missing_text(found)}")
@@ -244,7 +265,7 @@ class StoreWriter:
         with self._poisoned_by_errors():
             self._journal.append(head, time_ms)
         self._finder.learn(found, len(self._table))
-        self.head = head
+        self.head, self._time_ms = head, time_ms
 
     def flush(self) -> None:
         """Wait until all that was stored is on the disk; the head does not move."""
@@ -275,8 +296,8 @@ class StoreWriter:
         if self._current is not None:
             self._current.close()
             self._current = None
-        for reader in self._readers:
-            reader.release()
+        self._tars.release()
+        release(self._readers)
         self._readers = []
         self._journal.close()
         self._lock.release()
@@ -296,7 +317,9 @@ class StoreWriter:
         if self._closed:
             raise TarFailoverError(f"{self.directory}: this writer is closed")
         if self._failure is not None:
-            raise self._failure
+            raise StoreIOError(
+                f"{self._failure}; nothing more is written: close the store and open it again"
+            ) from self._failure
 
     @contextmanager
     def _poisoned_by_errors(self) -> Iterator[None]:
@@ -306,6 +329,14 @@ class StoreWriter:
         except StoreIOError as error:
             self._failure = error
             raise
+
+
+def _check(directory: Path, *, create: bool) -> None:
+    """Raise unless there is a store in `directory`, or one may be created."""
+    if create and not tar_names(directory) and not (directory / manifest.NAME).exists():
+        refuse_other_directory(directory)
+    else:
+        check_manifest(directory)
 
 
 def _distinct(segments: Sequence[Incoming]) -> list[Incoming]:
