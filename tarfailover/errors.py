@@ -5,6 +5,7 @@
     TarFailoverError
     ├── ConfigError               2   an option, a configuration line or a variable is wrong
     ├── FormatError              10   bytes are not what the TarMK format says
+    ├── ContentError             18   content is beyond what a repository can hold
     ├── StoreError
     │   ├── NotAStoreError       11   there is no segment store in the directory
     │   ├── UnsupportedStoreError 12  a legacy or a newer store
@@ -62,6 +63,12 @@ class FormatError(TarFailoverError):
     def within(self, source: str, base: int = 0) -> FormatError:
         """The same fault, told as one of file `source` with the buffer's start at `base`."""
         return type(self)(self.what, self.offset + base, source)
+
+
+class ContentError(TarFailoverError):
+    """Content that a caller wants stored, or read, is beyond what a repository can hold."""
+
+    exit_code = 18
 
 
 class StoreError(TarFailoverError):

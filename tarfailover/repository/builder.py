@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tarfailover.errors import ContentError
 from tarfailover.repository.nodes import NodeState
-from tarfailover.repository.values import ContentError, Property
+from tarfailover.repository.values import Property
 
 
 class NodeBuilder:

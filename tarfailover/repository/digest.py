@@ -16,11 +16,11 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tarfailover.errors import FormatError
+from tarfailover.errors import ContentError, FormatError
 from tarfailover.ids import RecordId
 from tarfailover.repository.hashes import utf16_key
 from tarfailover.repository.nodes import NodeState
-from tarfailover.repository.values import ContentError, ExternalBlob, Property, StoredBlob, Value
+from tarfailover.repository.values import ExternalBlob, Property, StoredBlob, Value
 
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")

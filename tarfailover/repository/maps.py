@@ -11,6 +11,7 @@ import bisect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias, TypeVar
 
+from tarfailover.errors import ContentError
 from tarfailover.format.segment import BRANCH, LEAF
 from tarfailover.ids import RecordId
 from tarfailover.repository.hashes import map_bucket, map_hash, utf16_key
@@ -24,7 +25,6 @@ from tarfailover.repository.records import (
     is_branch,
     leaf_draft,
 )
-from tarfailover.repository.values import ContentError
 
 MAX_DIFFS = 64
 """How many diff records may lie on each other; Oak writes one."""

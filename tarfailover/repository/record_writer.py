@@ -9,6 +9,7 @@ import io
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from tarfailover.errors import ContentError
 from tarfailover.format.segment import MAX_SEGMENT
 from tarfailover.ids import RecordId, SegmentId
 from tarfailover.repository.records import (
@@ -27,12 +28,7 @@ from tarfailover.repository.records import (
     value_draft,
 )
 from tarfailover.repository.segment_writer import SegmentWriter
-from tarfailover.repository.values import (
-    ContentError,
-    Property,
-    StoredBlob,
-    Value,
-)
+from tarfailover.repository.values import Property, StoredBlob, Value
 
 CACHED_STRINGS = 32768
 CACHED_TEMPLATES = 8192

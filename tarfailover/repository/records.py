@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tarfailover.errors import ContentError
 from tarfailover.format.segment import (
     BLOCK,
     BRANCH,
@@ -24,7 +25,6 @@ from tarfailover.format.segment import (
 )
 from tarfailover.ids import RecordId
 from tarfailover.repository.hashes import MAP_LAST_LEVEL, property_key
-from tarfailover.repository.values import ContentError
 
 ID_SIZE = 6
 

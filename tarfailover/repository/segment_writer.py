@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable
 from typing import Protocol
 
+from tarfailover.errors import ContentError
 from tarfailover.format.segment import (
     ALIGNMENT,
     COMPACTED,
@@ -26,7 +27,6 @@ from tarfailover.format.segment import (
 )
 from tarfailover.ids import NO_GENERATION, Generation, RecordId, SegmentId
 from tarfailover.repository.records import Draft, value_draft
-from tarfailover.repository.values import ContentError
 
 _HEADER = struct.Struct(">3sBIHIII10x")
 _ENTRY = struct.Struct(">IBI")

@@ -14,16 +14,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeAlias
 
-from tarfailover.errors import TarFailoverError
+from tarfailover.errors import ContentError
 from tarfailover.ids import RecordId
 
 MAX_LONG = 2**63
-
-
-class ContentError(TarFailoverError):
-    """Content that a caller wants stored, or read, is beyond what records can hold."""
-
-    exit_code = 18
 
 
 class PropertyType(enum.IntEnum):

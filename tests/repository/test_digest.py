@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from repository_models import MemorySink, Model, build, models, scan
 
-from tarfailover.errors import FormatError
+from tarfailover.errors import ContentError, FormatError
 from tarfailover.ids import RecordId
 from tarfailover.repository.commit import RepositoryWriter
 from tarfailover.repository.digest import content_digest
@@ -21,7 +21,7 @@ from tarfailover.repository.reader import RecordReader
 from tarfailover.repository.record_writer import RecordWriter
 from tarfailover.repository.records import Draft, Template, block_draft, node_draft
 from tarfailover.repository.segment_writer import SegmentWriter
-from tarfailover.repository.values import ContentError, ExternalBlob, Property
+from tarfailover.repository.values import ExternalBlob, Property
 
 OAK = [
     (

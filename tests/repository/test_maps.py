@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from repository_models import NAMES, MemorySink
 
-from tarfailover.errors import FormatError
+from tarfailover.errors import ContentError, FormatError
 from tarfailover.format.segment import BRANCH
 from tarfailover.ids import RecordId
 from tarfailover.repository import maps
@@ -19,7 +19,6 @@ from tarfailover.repository.reader import RecordReader
 from tarfailover.repository.record_writer import RecordWriter
 from tarfailover.repository.records import branch_draft, diff_draft, leaf_draft
 from tarfailover.repository.segment_writer import SegmentWriter
-from tarfailover.repository.values import ContentError
 
 Children = dict[str, RecordId]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from repository_models import MemorySink, Model, build
 
-from tarfailover.errors import FormatError, SegmentMissingError
+from tarfailover.errors import ContentError, FormatError, SegmentMissingError
 from tarfailover.format import segment as layout
 from tarfailover.ids import RecordId, text
 from tarfailover.repository.commit import RepositoryWriter
@@ -18,7 +18,7 @@ from tarfailover.repository.digest import content_digest
 from tarfailover.repository.reader import CACHED_BYTES, RecordReader, Segment
 from tarfailover.repository.records import Draft, list_draft, long_value_draft, value_draft
 from tarfailover.repository.segment_writer import SegmentWriter
-from tarfailover.repository.values import ContentError, Property
+from tarfailover.repository.values import Property
 
 
 def small_store() -> MemorySink:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from repository_models import MemorySink
 
+from tarfailover.errors import ContentError
 from tarfailover.format import segment as layout
 from tarfailover.ids import RecordId, is_bulk
 from tarfailover.repository import record_writer
@@ -17,7 +18,7 @@ from tarfailover.repository.reader import RecordReader
 from tarfailover.repository.record_writer import ListWriter, RecordWriter
 from tarfailover.repository.records import Template
 from tarfailover.repository.segment_writer import SegmentWriter
-from tarfailover.repository.values import ContentError, Property, PropertyType, StoredBlob
+from tarfailover.repository.values import Property, PropertyType, StoredBlob
 
 
 class Bench:

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from repository_models import MemorySink
 
+from tarfailover.errors import ContentError
 from tarfailover.format import segment as layout
 from tarfailover.ids import Generation, RecordId, is_bulk, is_data, parse
 from tarfailover.repository.record_writer import RecordWriter
 from tarfailover.repository.records import Draft, Template, block_draft
 from tarfailover.repository.segment_writer import OpenSegment, SegmentWriter, aligned, segment_id
-from tarfailover.repository.values import ContentError
 
 INITIAL = parse("c7c4568a-55a2-4052-ab61-df77298103ae")
 INITIAL_TIME = 1795374757345

@@ -20,13 +20,14 @@ from repository_models import (
     models,
 )
 
+from tarfailover.errors import ContentError
 from tarfailover.format.segment import NODE, records
 from tarfailover.ids import Generation, RecordId
 from tarfailover.repository.builder import NodeBuilder
 from tarfailover.repository.commit import RepositoryWriter
 from tarfailover.repository.digest import content_digest
 from tarfailover.repository.records import Template
-from tarfailover.repository.values import ContentError, Property, PropertyType
+from tarfailover.repository.values import Property, PropertyType
 
 
 def opened(sink: MemorySink, seed: int = 1) -> RepositoryWriter:

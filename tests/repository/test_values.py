@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tarfailover.errors import ContentError
 from tarfailover.ids import RecordId
 from tarfailover.repository.values import (
-    ContentError,
     ExternalBlob,
     Property,
     PropertyType,
