@@ -1,0 +1,150 @@
+"""What a command prints: one JSON document, or text for a person.
+
+Tables have lines and colours only on a terminal; in a pipe they are plain aligned
+columns, never cut off. A progress bar goes to stderr, if a person is watching.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from tarfailover.cli.wording import Document
+from tarfailover.store.finding import Progress as Callback
+from tarfailover.store.finding import unseen
+
+_GAP = "  "
+
+
+class Column(NamedTuple):
+    """A column of a table."""
+
+    title: str
+    right: bool = False
+    """Whether its values are numbers, to be aligned at their ends."""
+
+
+class Output:
+    """Prints for one run of a command; `as_json` for a program that reads."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        # A width is asked of the terminal; in a pipe nothing depends on it.
+        self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+
+    def document(self, document: Document) -> None:
+        """Print `document` if this is what is wanted."""
+        if self.as_json:
+            print(json.dumps(document, indent=2, ensure_ascii=False))
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """Print one line of text."""
+        if not self.as_json:
+            self._print(Text(text, style))
+
+    def marked(self, mark: str, text: str, style: str) -> None:
+        """Print a line that begins with a coloured mark."""
+        if not self.as_json:
+            self._print(Text.assemble((mark, style), _GAP, text))
+
+    def facts(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Print names and values below each other."""
+        width = max((len(name) for name, _ in pairs), default=0)
+        for name, value in pairs:
+            if not self.as_json:
+                self._print(Text.assemble((name.ljust(width), "bold"), _GAP, value))
+
+    def table(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+        """Print `rows` of one value for each of the `columns`."""
+        if self.as_json:
+            return
+        if not self._console.is_terminal:
+            for line in _aligned(columns, rows):
+                print(line)
+            return
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        for column in columns:
+            justify = "right" if column.right else "left"
+            table.add_column(column.title, justify=justify, overflow="fold")  # type: ignore[arg-type]
+        for row in rows:
+            table.add_row(*map(Text, row))
+        self._console.print(table, soft_wrap=False)
+
+    def _print(self, text: Text) -> None:
+        self._console.print(text)
+
+    @contextmanager
+    def progress(self, title: str, unit: str = "bytes") -> Iterator[Callback]:
+        """A callback that moves a bar on stderr; without effect if nobody is watching."""
+        console = Console(stderr=True)
+        if self.as_json or not console.is_terminal:
+            yield unseen
+            return
+        with _bar(console, unit) as bar:
+            task = bar.add_task(title, total=None)
+
+            def show(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total)
+
+            yield show
+
+    @contextmanager
+    def busy(self, title: str) -> Iterator[None]:
+        """A sign of life on stderr for work that cannot be measured."""
+        console = Console(stderr=True)
+        if self.as_json or not console.is_terminal:
+            yield
+            return
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True) as bar:
+            bar.add_task(title, total=None)
+            yield
+
+
+def _bar(console: Console, unit: str) -> Progress:
+    amount = (
+        (DownloadColumn(binary_units=True), TransferSpeedColumn())
+        if unit == "bytes"
+        else (MofNCompleteColumn(), TextColumn(unit))
+    )
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *amount,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        # What is printed meanwhile appears above the bar, but never goes into stderr's file.
+        redirect_stdout=sys.stdout.isatty(),
+        redirect_stderr=False,
+    )
+
+
+def _aligned(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    titles = [column.title for column in columns]
+    widths = [max(map(len, cells)) for cells in zip(titles, *rows, strict=True)]
+    for row in (titles, *rows):
+        cells = [
+            cell.rjust(width) if column.right else cell.ljust(width)
+            for cell, width, column in zip(row, widths, columns, strict=True)
+        ]
+        yield _GAP.join(cells).rstrip()
