@@ -13,7 +13,7 @@ from tarfailover import config
 from tarfailover.config import MasterConfig
 from tarfailover.errors import TarFailoverError
 from tarfailover.master.service import MasterService
-from tarfailover.run_tap import fatal, raise_file_limit
+from tarfailover.run_tap import fatal, keep_buffers, raise_file_limit
 
 
 class Options(usage.Options):
@@ -35,4 +35,5 @@ class Options(usage.Options):
 def makeService(options: Any) -> IService:  # noqa: N802 - Twisted's name
     """The service that twistd runs."""
     raise_file_limit()
+    keep_buffers()
     return MasterService(options["merged"], reactor, fatal(reactor))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
 import resource
 import sys
@@ -16,6 +17,13 @@ from tarfailover.errors import TarFailoverError
 OPEN_FILES = 65536
 """Open files to allow if the hard limit does: one for each tar, one for each client."""
 
+_M_MMAP_THRESHOLD = -3
+_M_TRIM_THRESHOLD = -1
+KEPT_BUFFER = 16 * 1024 * 1024
+"""Bytes of a buffer up to which freed memory is kept for the next one."""
+KEPT_MEMORY = 64 * 1024 * 1024
+"""Bytes of freed memory that the process keeps."""
+
 _log = Logger("tarfailover")
 
 
@@ -25,6 +33,18 @@ def raise_file_limit() -> None:
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def keep_buffers() -> None:
+    """Let glibc keep the memory of large buffers instead of giving it back at once.
+
+    Otherwise each MiB read or written costs page faults: two thirds of the time that
+    the kernel spends for this process. Does nothing with another C library.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, KEPT_BUFFER)
+        mallopt(_M_TRIM_THRESHOLD, KEPT_MEMORY)
 
 
 def fatal(reactor: Any) -> Callable[[TarFailoverError], None]:

@@ -12,7 +12,7 @@ from twisted.python import usage
 from tarfailover import config
 from tarfailover.config import SlaveConfig
 from tarfailover.errors import TarFailoverError
-from tarfailover.run_tap import fatal, raise_file_limit
+from tarfailover.run_tap import fatal, keep_buffers, raise_file_limit
 from tarfailover.slave.service import SlaveService
 
 
@@ -35,4 +35,5 @@ class Options(usage.Options):
 def makeService(options: Any) -> IService:  # noqa: N802 - Twisted's name
     """The service that twistd runs."""
     raise_file_limit()
+    keep_buffers()
     return SlaveService(options["merged"], reactor, fatal(reactor))

@@ -1,8 +1,8 @@
 """Sends streamed answers under backpressure.
 
 A pull producer: when the transport has sent what it had, the next chunk is written, and
-the one after it is read ahead in a thread. A client that reads slowly costs two
-chunks of memory and nobody else's time.
+the one after it is read ahead in a thread. A client that reads slowly costs
+a few chunks of memory and nobody else's time.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from tarfailover.deadline import Deadline
 from tarfailover.errors import PeerError
 from tarfailover.master.sources import Source, framed
 from tarfailover.wire.messages import Error
+
+READ_AHEAD = 2
+"""Chunks in memory beside the one that the transport is sending."""
 
 InThread = Callable[..., "Deferred[Any]"]
 """Runs a function in one of the master's threads."""
@@ -48,7 +51,7 @@ class Sender:
         self._failed = failed
         self._done = done
         self._sources: deque[Source] = deque()
-        self._ready: bytes | None = None
+        self._ready: deque[bytes] = deque()
         self._hungry = False
         self._reading = False
         self._registered = False
@@ -89,7 +92,7 @@ class Sender:
         """Send no more, and let go of everything."""
         self._stopped = True
         self._stalled.stop()
-        self._ready = None
+        self._ready.clear()
         if not self._reading:
             self._close_all()
 
@@ -100,25 +103,23 @@ class Sender:
     # reading ahead and writing
 
     def _read(self) -> None:
-        if self._reading or self._ready is not None or not self._sources:
+        if self._reading or len(self._ready) >= READ_AHEAD or not self._sources:
             return
         self._reading = True
         reading = self._in_thread(self._sources[0].next)
         reading.addCallbacks(self._chunk, self._error)
         reading.addErrback(self._failed)
 
-    def _chunk(self, chunk: bytes | None) -> None:
+    def _chunk(self, chunk: bytes) -> None:
         self._reading = False
         if self._stopped:
             self._close_all()
             return
-        if chunk is None:
+        self._ready.append(chunk)
+        if self._sources[0].ended:
             self._sources.popleft().close()
-            self._finish()
             self._done()
-        else:
-            self._ready = chunk
-            self._write()
+        self._write()
         self._read()
 
     def _error(self, failure: Failure) -> None:
@@ -132,14 +133,15 @@ class Sender:
             failure.raiseException()
         source = self._sources.popleft()
         source.close()
-        self._ready = framed(source.request, Error(error.code, error.text))
+        self._ready.append(framed(source.request, Error(error.code, error.text)))
+        self._done()
         self._write()
         self._read()
 
     def _write(self) -> None:
-        if not self._hungry or self._ready is None or self._stopped:
+        if not self._hungry or not self._ready or self._stopped:
             return
-        chunk, self._ready, self._hungry = self._ready, None, False
+        chunk, self._hungry = self._ready.popleft(), False
         self.sent += len(chunk)
         self._stalled.start()
         self._transport.write(chunk)
@@ -147,6 +149,6 @@ class Sender:
 
     def _finish(self) -> None:
         """Unregister once everything was sent; not before, or a stall would go unseen."""
-        if self._hungry and not self._sources and self._ready is None and self._registered:
+        if self._hungry and not self._sources and not self._ready and self._registered:
             self._registered = False
             self._transport.unregisterProducer()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Generator, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -47,8 +48,11 @@ class Source(Protocol):
 
     request: int
 
-    def next(self) -> bytes | None:
-        """The next chunk, framed; None at the end. Blocking; raises PeerError."""
+    ended: bool
+    """Whether the last chunk was given."""
+
+    def next(self) -> bytes:
+        """The next chunk, framed. Blocking; raises PeerError."""
 
     def close(self) -> None:
         """Let go of what is held; no `next` follows."""
@@ -127,13 +131,13 @@ class ListSource:
         position: Position | None,
     ) -> None:
         self.request = request
+        self.ended = False
         self._snapshot = snapshot.acquire()
         self._frames = self._all(listings, head, position)
 
-    def next(self) -> bytes | None:
+    def next(self) -> bytes:
         """See `Source`."""
-        frames = [frame for _, frame in zip(range(_LISTED_PER_CHUNK), self._frames, strict=False)]
-        return b"".join(frames) or None
+        return b"".join(islice(self._frames, _LISTED_PER_CHUNK))
 
     def close(self) -> None:
         """See `Source`."""
@@ -148,6 +152,7 @@ class ListSource:
         for first in range(0, len(listing.items), step):
             items = listing.items[first : first + step]
             yield framed(self.request, Listed(count, listing.size, items))
+        self.ended = True
         yield framed(self.request, ListEnd(listing.cursor))
 
 
@@ -163,12 +168,10 @@ class GetSource:
         self._next = 0
         self._size = 0
         self._rest: list[stream.Piece] = []
-        self._ended = False
+        self.ended = False
 
-    def next(self) -> bytes | None:
+    def next(self) -> bytes:
         """See `Source`."""
-        if self._ended:
-            return None
         pieces = self._rest
         size = sum(map(len, pieces))
         while size < CHUNK and self._next < len(self._ids):
@@ -183,7 +186,7 @@ class GetSource:
         return chunk
 
     def _last(self, pieces: Sequence[stream.Piece]) -> bytes:
-        self._ended = True
+        self.ended = True
         chunk, sent = stream.parts(self.request, pieces)
         return chunk + framed(self.request, End(len(self._ids), self._size + sent))
 
