@@ -106,25 +106,27 @@ class OpenTar:
         Raises StoreIOError, also if what was written cannot be read back.
         """
         rows = {segment: _ids(row) for segment, row in self.reader.graph().items()}
-        parts = (
-            (".brf", binrefs.encode(self._blobs)),
-            (".gph", graph.encode(rows)),
-            (".idx", index.encode(self.reader.scanned)),
-        )
-        buffers: list[Buffer] = []
-        for suffix, data in parts:
-            name = (str(self.name) + suffix).encode("ascii")
-            buffers += [tar.encode_header(name, len(data), mtime), data]
-        self._dirty = True
-        end = self._disk.write(self._fd, self.path, [*buffers, tar.END_OF_ARCHIVE], self.size)
+        end = self._add((".brf", binrefs.encode(self._blobs)), self.size, mtime)
+        end = self._add((".gph", graph.encode(rows)), end, mtime)
+        # An index says that all before it is there, so that must have arrived first.
+        self._disk.sync(self._fd, self.path)
+        end = self._add((".idx", index.encode(self.reader.scanned)), end, mtime)
+        end = self._disk.write(self._fd, self.path, [tar.END_OF_ARCHIVE], end)
         self._disk.truncate(self._fd, self.path, end)
-        self.sync()
+        self._disk.sync(self._fd, self.path)
+        self._dirty = False
         if not self.reader.load_index():
             raise StoreIOError(
                 f"{self.reader.index_fault}: what was just written reads back as something else; "
                 "check the disk, then start again"
             )
         self.reader.forget_scan()
+
+    def _add(self, part: tuple[str, bytes], at: int, mtime: int) -> int:
+        suffix, data = part
+        name = (str(self.name) + suffix).encode("ascii")
+        header = tar.encode_header(name, len(data), mtime)
+        return self._disk.write(self._fd, self.path, [header, data], at)
 
     def discard(self) -> None:
         """Close and remove a tar to which nothing could be written."""

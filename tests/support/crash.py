@@ -72,6 +72,14 @@ class Drive:
     durable_names: dict[str, int] = field(default_factory=dict)
     pending_names: list[Step] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, directory: Path) -> Drive:
+        """A drive on which all of `directory` is durable."""
+        paths = sorted(directory.iterdir())
+        names = {path.name: inode for inode, path in enumerate(paths, 1)}
+        files = {names[path.name]: File(path.read_bytes()) for path in paths}
+        return cls(files, names, dict(names))
+
     def copy(self) -> Drive:
         """Another drive in the same state: what is left when only the process was killed."""
         files = {inode: File(f.durable, list(f.pending)) for inode, f in self.files.items()}

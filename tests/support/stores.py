@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -155,7 +154,7 @@ def add_heads(directory: Path, *heads: bytes, time_ms: int = 1) -> None:
 
 def state_of(directory: Path) -> dict[str, tuple[bytes, int]]:
     """Content and time of change of every file, and of the directory itself."""
-    found = {".": (b"", os.stat(directory).st_mtime_ns)}
+    found = {".": (b"", directory.stat().st_mtime_ns)}
     for path in sorted(directory.iterdir()):
         found[path.name] = path.read_bytes(), path.stat().st_mtime_ns
     return found
