@@ -251,10 +251,13 @@ def _record_fault(snapshot: Snapshot, line: JournalLine) -> str:
     segment, number = line.head
     if not is_data(segment):
         return "it is no data segment"
+    reader, entry = snapshot.entry(segment)
     try:
-        found = [r for r in segments.records(snapshot.read(segment)) if r.number == number]
-    except TarFailoverError as error:
-        return str(error)
+        records = segments.records(reader.read(entry.position, entry.length))
+    except FormatError:
+        # Told where the segment itself is checked.
+        return ""
+    found = [record for record in records if record.number == number]
     if not found:
         return f"its segment has no record {number}"
     if found[0].type != segments.NODE:
