@@ -13,7 +13,7 @@ from tarfailover import config
 from tarfailover.config import MasterConfig
 from tarfailover.errors import TarFailoverError
 from tarfailover.master.service import MasterService
-from tarfailover.run_tap import fatal, keep_buffers, raise_file_limit
+from tarfailover.run_tap import fatal, keep_buffers, raise_file_limit, stop_on_signals
 
 
 class Options(usage.Options):
@@ -36,4 +36,5 @@ def makeService(options: Any) -> IService:  # noqa: N802 - Twisted's name
     """The service that twistd runs."""
     raise_file_limit()
     keep_buffers()
+    stop_on_signals(reactor)
     return MasterService(options["merged"], reactor, fatal(reactor))

@@ -12,7 +12,7 @@ from twisted.python import usage
 from tarfailover import config
 from tarfailover.config import SlaveConfig
 from tarfailover.errors import TarFailoverError
-from tarfailover.run_tap import fatal, keep_buffers, raise_file_limit
+from tarfailover.run_tap import fatal, keep_buffers, raise_file_limit, stop_on_signals
 from tarfailover.slave.service import SlaveService
 
 
@@ -36,4 +36,5 @@ def makeService(options: Any) -> IService:  # noqa: N802 - Twisted's name
     """The service that twistd runs."""
     raise_file_limit()
     keep_buffers()
+    stop_on_signals(reactor)
     return SlaveService(options["merged"], reactor, fatal(reactor))

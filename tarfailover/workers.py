@@ -25,7 +25,7 @@ class Workers:
         self._reactor = reactor
         self._name = name
         self._pool = ThreadPool(min(1, size), size, name)
-        self._pool.threadFactory = _daemon  # type: ignore[method-assign, assignment]
+        self._pool.threadFactory = _daemon  # type: ignore[assignment]
 
     def start(self) -> None:
         """Take work on."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from twisted.logger import Logger
 
@@ -50,6 +51,8 @@ class Status:
     why: str = ""
     cycles: int = 0
     failures: int = 0
+    watchers: list[Callable[[], None]] = field(default_factory=list, repr=False)
+    """Called after every change."""
 
     log = Logger()
 
@@ -61,6 +64,8 @@ class Status:
         tell = self.log.warn if state in (STALLED, REFUSED) else self.log.info
         tell = self.log.error if state in (DIVERGED, FAILED) else tell
         tell("{state}{why}", state=state, why=f": {why}" if why else "")
+        for watcher in list(self.watchers):
+            watcher()
 
     def fail(self, error: TarFailoverError) -> None:
         """Count a cycle that failed."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from oak import OakPeer
 from oak_content import FIXTURES, lives_on
+from replicate import replicate
 
 from tarfailover.store.closure import references_first, walk
 from tarfailover.store.follower import Follower
@@ -58,3 +59,22 @@ def test_oak_recovers_the_tar_that_we_had_not_closed(
     oak.run("recover", crashed)
     assert len(list(crashed.glob("*.bak"))) == 1, "one tar was open"
     assert oak.walk(crashed) == FIXTURES["compacted"]
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_oak_opens_the_slaves_copy(
+    oak: OakPeer, fixture_store: Callable[[str], Path], tmp_path: Path, name: str
+) -> None:
+    original, slave = fixture_store(name), tmp_path / "slave"
+    replicate(original, slave)
+    assert oak.walk(slave) == FIXTURES[name]
+    assert not list(slave.glob("*.bak")), "every tar of the copy has an index that Oak accepts"
+
+
+def test_oak_lives_on_in_the_slaves_copy(
+    oak: OakPeer, fixture_store: Callable[[str], Path], tmp_path: Path
+) -> None:
+    original, slave = fixture_store("compacted"), tmp_path / "slave"
+    replicate(original, slave)
+    oak.run("create", original, 120, 40, seed=7)
+    assert lives_on(oak, slave) == oak.digest(original)
