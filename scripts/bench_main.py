@@ -1,0 +1,138 @@
+"""The benchmark's command line; see scripts/bench, which makes the environment for it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NoReturn
+
+import bench_parts as parts
+import bench_processes as processes
+import bench_report as report
+from bench_parts import Plan
+from bench_processes import BenchError
+from rich.console import Console
+
+from tarfailover.errors import TarFailoverError
+
+PARTS = ("loopback", "delay", "latency")
+SMALL = {"32k": 4, "4k": 16}
+"""Kinds of small segments, and by how much their stores are smaller."""
+SMALLEST = 1
+WIDTH = 110
+
+
+def arguments(given: list[str]) -> argparse.Namespace:
+    """The options; ends the program for bad ones."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description="Measure first copies beside rsync, slow links, and the latency of commits.",
+    )
+    parser.add_argument("--size", type=int, help="MiB of the stores over loopback [1024]")
+    parser.add_argument("--delay-size", type=int, help="MiB of the store over slow links [256]")
+    parser.add_argument("--rounds", type=int, help="of which the medians are told [5]")
+    parser.add_argument("--commits", type=int, help="small commits for the latency [100]")
+    parser.add_argument(
+        "--bandwidth", type=float, default=100.0, help="of slow links, MB/s; 0 is no limit [100]"
+    )
+    parser.add_argument(
+        "--round-trips", default="0,20,50,100", help="of slow links, ms [0,20,50,100]"
+    )
+    parser.add_argument("--quick", action="store_true", help="128, 64 MiB, 3 rounds, 20 commits")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas between")
+    parser.add_argument("--directory", type=Path, help="on the file system to measure [temporary]")
+    parser.add_argument("--json", action="store_true", help="print one JSON object and no table")
+    options = parser.parse_args(given)
+    for name, full, quick in (
+        ("size", 1024, 128),
+        ("delay_size", 256, 64),
+        ("rounds", 5, 3),
+        ("commits", 100, 20),
+    ):
+        value = getattr(options, name)
+        setattr(options, name, (quick if options.quick else full) if value is None else value)
+        if getattr(options, name) < SMALLEST:
+            parser.error(f"--{name.replace('_', '-')} must be at least {SMALLEST}")
+    options.only = options.only.split(",")
+    if unknown := set(options.only) - set(PARTS):
+        parser.error(f"--only knows {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")
+    if not re.fullmatch(r"\d{1,5}(,\d{1,5})*", options.round_trips):
+        parser.error(f"--round-trips are whole numbers of ms, like 0,50; not {options.round_trips}")
+    if options.directory is not None and not options.directory.is_dir():
+        parser.error(f"--directory {options.directory} is no directory")
+    return options
+
+
+def measure(options: argparse.Namespace, home: Path, told: Console) -> dict[str, Any]:
+    """All parts that were asked for; `home` is for stores and copies."""
+    rsync = processes.rsync_version()
+    mib = 1024 * 1024
+    plan = Plan(
+        home,
+        options.size * mib,
+        options.delay_size * mib,
+        options.rounds,
+        options.commits,
+        options.bandwidth,
+        tuple(map(int, options.round_trips.split(","))),
+        bool(rsync),
+    )
+    results: dict[str, Any] = {"machine": report.machine(home, rsync), "rounds": plan.rounds}
+    if not rsync:
+        told.print("rsync with --fsync is not installed: only ours is measured", highlight=False)
+    if "loopback" in options.only:
+        results["loopback"] = _loopback(plan, told)
+    if "delay" in options.only:
+        results["delay"] = []
+        for row in parts.delay(plan):
+            told.print(f"delay {row['round_trip_ms']} ms: done")
+            results["delay"].append(row)
+    if "latency" in options.only:
+        results["latency"] = parts.latency(plan)
+        told.print("latency: done")
+    return results
+
+
+def _loopback(plan: Plan, told: Console) -> list[dict[str, Any]]:
+    rows = []
+    for kind in ("bulk", "mixed", *SMALL):
+        rows.append(parts.loopback(plan, kind, plan.size // SMALL.get(kind, 1)))
+        told.print(f"loopback, {kind}: done")
+    return rows
+
+
+def _stop(number: int, _: object) -> NoReturn:
+    """End by way of all `finally` and `with`, so that no process is left."""
+    sys.exit(128 + number)
+
+
+def main(given: list[str]) -> int:
+    """Measure and tell; the exit code of the script."""
+    options = arguments(given)
+    signal.signal(signal.SIGTERM, _stop)
+    told = Console(stderr=True, quiet=options.json)
+    try:
+        with tempfile.TemporaryDirectory(
+            prefix="tarfailover-bench-", dir=options.directory
+        ) as home:
+            results = measure(options, Path(home), told)
+    except (BenchError, TarFailoverError) as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("FAILED: stopped before the end", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(results, indent=1))
+    else:
+        report.show(results, Console(width=WIDTH))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
