@@ -28,6 +28,7 @@ settings.register_profile(
     print_blob=True,
     derandomize="CI" in os.environ,
 )
+settings.register_profile("few", parent=settings.get_profile("tarfailover"), max_examples=10)
 settings.load_profile("tarfailover")
 
 
