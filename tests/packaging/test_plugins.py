@@ -7,7 +7,8 @@ from pathlib import Path
 
 from installs import Fresh, run
 
-PLUGINS = ("tarfailover-master", "tarfailover-slave")
+PLUGINS = {"tarfailover-master": "--interface", "tarfailover-slave": "--master-host"}
+"""The command of each plugin, and an option that only its own help shows."""
 WHERE = "import tarfailover; print(tarfailover.__file__)"
 
 
@@ -29,6 +30,9 @@ def test_a_wheel(tmp_path: Path, wheel: Path) -> None:
     fresh.install(str(wheel))
     assert Path(fresh.evaluate(WHERE)).is_relative_to(tmp_path / "env")
     assert listed(fresh.twistd("--help")).issuperset(PLUGINS)
+    for plugin, option in PLUGINS.items():
+        assert option in fresh.twistd(plugin, "--help")
+    assert "compare" in run([str(fresh.python.with_name("tarfailover")), "--help"], fresh.cwd)
 
 
 def test_a_development_install(tmp_path: Path, sources: Path) -> None:
