@@ -76,7 +76,12 @@ class MasterProtocol(Int32StringReceiver):
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         """A client connected."""
         self.sender = Sender(
-            self.transport, self.factory.in_thread, self._stalled, self._broken, self._resume
+            self.transport,
+            self.factory.clock,
+            self.factory.in_thread,
+            self._stalled,
+            self._broken,
+            self._resume,
         )
         self._hello.start()
         self.factory.connected(self)

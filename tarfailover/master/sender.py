@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPullProducer
+from twisted.internet.interfaces import IDelayedCall, IPullProducer, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -21,6 +21,8 @@ from tarfailover.errors import PeerError
 from tarfailover.master.sources import Source, framed
 from tarfailover.wire.messages import Error
 
+BEAT = 5.0
+"""Seconds after which a client is shown that its answer is still being worked on."""
 READ_AHEAD = 2
 """Chunks in memory beside the one that the transport is sending."""
 
@@ -40,12 +42,15 @@ class Sender:
     def __init__(
         self,
         transport: Any,
+        clock: IReactorTime,
         in_thread: InThread,
         stalled: Deadline,
         failed: Callable[[Failure], None],
         done: Callable[[], None],
     ) -> None:
         self._transport = transport
+        self._clock = clock
+        self._beat: IDelayedCall | None = None
         self._in_thread = in_thread
         self._stalled = stalled
         self._failed = failed
@@ -93,6 +98,7 @@ class Sender:
         self._stopped = True
         self._stalled.stop()
         self._ready.clear()
+        self._no_beat()
         if not self._reading:
             self._close_all()
 
@@ -106,12 +112,33 @@ class Sender:
         if self._reading or len(self._ready) >= READ_AHEAD or not self._sources:
             return
         self._reading = True
+        self._work_on(self._sources[0], self._sources[0].patience)
         reading = self._in_thread(self._sources[0].next)
         reading.addCallbacks(self._chunk, self._error)
         reading.addErrback(self._failed)
 
-    def _chunk(self, chunk: bytes) -> None:
+    def _work_on(self, source: Source, patience: float) -> None:
+        """Send a sign of life every few seconds, as long as the source may take."""
+        if patience >= BEAT:
+            self._beat = self._clock.callLater(BEAT, self._sign_of_life, source, patience - BEAT)
+
+    def _sign_of_life(self, source: Source, patience: float) -> None:
+        self._beat = None
+        if self._hungry and not self._ready:
+            self._transport.write(source.sign_of_life)
+        self._work_on(source, patience)
+
+    def _read_ended(self) -> None:
         self._reading = False
+        self._no_beat()
+
+    def _no_beat(self) -> None:
+        beat, self._beat = self._beat, None
+        if beat is not None:
+            beat.cancel()
+
+    def _chunk(self, chunk: bytes) -> None:
+        self._read_ended()
         if self._stopped:
             self._close_all()
             return
@@ -124,7 +151,7 @@ class Sender:
 
     def _error(self, failure: Failure) -> None:
         """An answer failed: the client is told, the answers behind it go on."""
-        self._reading = False
+        self._read_ended()
         if self._stopped:
             self._close_all()
             return

@@ -37,6 +37,8 @@ from tarfailover.wire.messages import (
 CHUNK = 1024 * 1024
 """Bytes read and written at a time."""
 _LISTED_PER_CHUNK = 16
+LISTING_PATIENCE = 600.0
+"""Seconds that finding a closure may take: a minute for some ten million segments."""
 
 _POSITION = struct.Struct(">IcQ")
 _PREFIX = struct.Struct(">I")
@@ -50,6 +52,10 @@ class Source(Protocol):
 
     ended: bool
     """Whether the last chunk was given."""
+    patience: float
+    """Seconds that one chunk may take; below that a client is told that work goes on."""
+    sign_of_life: bytes
+    """What it is told, framed: a piece of the answer that adds nothing."""
 
     def next(self) -> bytes:
         """The next chunk, framed. Blocking; raises PeerError."""
@@ -132,6 +138,8 @@ class ListSource:
     ) -> None:
         self.request = request
         self.ended = False
+        self.patience = LISTING_PATIENCE
+        self.sign_of_life = framed(request, Listed(0, 0, b""))
         self._snapshot = snapshot.acquire()
         self._frames = self._all(listings, head, position)
 
@@ -169,6 +177,8 @@ class GetSource:
         self._size = 0
         self._rest: list[stream.Piece] = []
         self.ended = False
+        self.patience = 0.0
+        self.sign_of_life = b""
 
     def next(self) -> bytes:
         """See `Source`."""
