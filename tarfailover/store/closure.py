@@ -21,7 +21,7 @@ from tarfailover.store.table import Array
 
 Ranks = Array
 
-_BLOCK = 256
+_BLOCK = 1024
 """Ranks whose references are looked up at once."""
 _TARS_AT_ONCE = 4
 """Graphs in memory while segments in the wrong order are sorted."""
@@ -75,8 +75,8 @@ class _Walk:
         self.reached_marks = np.frombuffer(self.reached, "u1")
         self.passed_marks = np.frombuffer(self.passed, "u1")
         self.pending: dict[int, list[int]] = {}
-        """By tar, a heap of blocks to expand, the last first: their first ranks, negative."""
-        self.queued: set[int] = set()
+        """By tar, a heap of blocks to expand, the last first: their numbers, negative."""
+        self.queued = np.zeros(-(-snapshot.count // _BLOCK), "?")
         self.found: list[Array] = []
         self.upward: list[Array] = []
         self.missing: dict[SegmentId, SegmentId | None] = {}
@@ -98,28 +98,32 @@ class _Walk:
         return Closure(ranks, missing, upward)
 
     def queue(self, ranks: Array) -> None:
-        """Remember the blocks in which `ranks` lie."""
-        tars = self.starts.searchsorted(ranks, "right") - 1
-        firsts = np.maximum(ranks & -_BLOCK, self.starts[tars])
-        blocks, places = np.unique(firsts, return_index=True)
-        for first, tar in zip(blocks.tolist(), tars[places].tolist(), strict=True):
-            if first not in self.queued:
-                self.queued.add(first)
-                heapq.heappush(self.pending.setdefault(tar, []), -first)
+        """Remember the blocks in which `ranks` lie; a block may lie in several tars."""
+        wanted = np.zeros(len(self.queued), "?")
+        wanted[ranks // _BLOCK] = True
+        wanted &= ~self.queued
+        self.queued |= wanted
+        for block in np.flatnonzero(wanted).tolist():
+            first, last = self.starts.searchsorted(
+                [_BLOCK * block, _BLOCK * (block + 1) - 1], "right"
+            )
+            for tar in range(max(0, first - 1), last):
+                heapq.heappush(self.pending.setdefault(tar, []), -block)
 
     def walk_tar(self, tar: int) -> None:
         """Expand all blocks of one tar; what lies elsewhere becomes pending there."""
         edges = self.snapshot.edges(tar)
-        _, end = self.snapshot.tar_ranks(tar)
+        start, end = self.snapshot.tar_ranks(tar)
         while self.pending[tar]:
-            first = -heapq.heappop(self.pending[tar])
-            self.queued.discard(first)
-            stop = min((first | _BLOCK - 1) + 1, end)
+            block = -heapq.heappop(self.pending[tar])
+            self.queued[block] = False
+            first, stop = max(start, _BLOCK * block), min(_BLOCK * (block + 1), end)
             top = self.reached.rfind(1, first, stop)
             while top >= 0 and self.passed[top]:
                 top = self.reached.rfind(1, first, top)
             if top >= 0:
-                rows = edges.rows(first, top + 1)
+                # What lies before the first that is not passed over is mostly known.
+                rows = edges.rows(self.passed.find(0, first, stop), top + 1)
                 self.settle(edges, rows, self.expand(rows, top))
         del self.pending[tar]
 
@@ -133,7 +137,9 @@ class _Walk:
             if not passed[rank]:
                 passed[rank] = 1
                 expanded.append(rank)
-                marks[targets[begins[rank - first] : begins[rank - first + 1]]] = 1
+                begin, end = begins[rank - first], begins[rank - first + 1]
+                if begin < end:
+                    marks[targets[begin:end]] = 1
             rank = reached.rfind(1, first, rank)
         return np.array(expanded, "i8")
 

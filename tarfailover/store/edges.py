@@ -6,6 +6,7 @@ whole tar's references as Python objects cost a hundred times the memory.
 
 from __future__ import annotations
 
+import struct
 from array import array
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
@@ -20,6 +21,7 @@ _ID = KEY.itemsize
 _RECORD = 20
 """Bytes of a graph's record before its references: an id and their number."""
 _WORD = 4
+_NUMBER = struct.Struct(">I").unpack_from
 
 FindAll = Callable[[Array], Array]
 """Ranks of ids; -1 where there is none."""
@@ -78,7 +80,7 @@ def _records(payload: memoryview, count: int) -> tuple[Array, Array]:
     offsets, counts = array("q"), array("q")
     at = 0
     for _ in range(count):
-        n = int.from_bytes(payload[at + _ID : at + _RECORD], "big")
+        n = _NUMBER(payload, at + _ID)[0] if at + _RECORD <= size else 0
         offsets.append(at)
         counts.append(n)
         at += _RECORD + _ID * n

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from itertools import accumulate, groupby
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -21,8 +21,8 @@ from tarfailover.store import directory as directories
 from tarfailover.store import journal
 from tarfailover.store.durable import told
 from tarfailover.store.heads import HeadFinder
-from tarfailover.store.snapshot import Head, Snapshot, no_tars, tars_of
-from tarfailover.store.table import Columns, SegmentTable
+from tarfailover.store.snapshot import Head, Snapshot, no_tars, snapshot_of, tars_of
+from tarfailover.store.table import SegmentTable
 from tarfailover.store.tarreader import TarReader
 
 ATTEMPTS = 10
@@ -225,6 +225,7 @@ class Follower:
                     self._readers.append(reader)
                     self._starts.append(len(self._table))
                     self._table = self._table.extended(reader.columns())
+                    reader.release_rows()
         self._names = names
         return True
 
@@ -247,10 +248,9 @@ class Follower:
             raise
         directories.release(self._readers)
         self._readers, self._names = readers, names
-        sizes = [reader.count for reader in readers]
-        self._starts = [0, *accumulate(sizes)][: len(sizes)]
-        parts = (reader.columns() for reader in readers)
-        self._table = SegmentTable(Columns.joined(parts, sum(sizes)))
+        with snapshot_of(readers) as snapshot:
+            self._table = snapshot.table
+            self._starts = list(snapshot.tars.starts)
         self._finder = HeadFinder(self.directory)
 
     def _kept(self, number: int, names: Names) -> list[TarReader]:

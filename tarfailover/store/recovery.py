@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, chain, count, groupby
+from itertools import chain, count, groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +24,7 @@ from tarfailover.store import blobids
 from tarfailover.store.directory import Choice, choose, release, tar_names
 from tarfailover.store.durable import Disk, told
 from tarfailover.store.opentar import Incoming, OpenTar
-from tarfailover.store.snapshot import Snapshot, tars_of
-from tarfailover.store.table import Columns, SegmentTable
+from tarfailover.store.snapshot import Snapshot, snapshot_of
 from tarfailover.store.tarreader import TarReader
 
 TORN = tar.BLOCK + MAX_SEGMENT
@@ -131,14 +130,6 @@ def _seal(
         open_tar.close()
     cut = f", cut off {behind} bytes of a torn end" if behind else ""
     return [*notes, f"sealed {reader.name} with {sealed} segments{cut}"]
-
-
-def snapshot_of(readers: Sequence[TarReader]) -> Snapshot:
-    """All segments of `readers`, without a head; to be released."""
-    sizes = [reader.count for reader in readers]
-    starts = [0, *accumulate(sizes)][: len(sizes)]
-    table = SegmentTable(Columns.joined((r.columns() for r in readers), sum(sizes)))
-    return Snapshot(table, tars_of(readers, starts), None)
 
 
 class _Sources:

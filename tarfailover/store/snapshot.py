@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from types import TracebackType
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from tarfailover.format.index import IndexEntry
 from tarfailover.format.journal import JournalLine
 from tarfailover.ids import Generation, RecordId, SegmentId, is_bulk, text
 from tarfailover.store.edges import Edges, Source, StoredGraph, Tables
-from tarfailover.store.table import Array, SegmentTable
+from tarfailover.store.table import Array, Columns, SegmentTable
 from tarfailover.store.tarreader import TarReader
 
 
@@ -211,6 +212,21 @@ class Snapshot:
             else:
                 first = middle + 1
         return first
+
+
+def snapshot_of(readers: Sequence[TarReader]) -> Snapshot:
+    """All segments of `readers`, without a head; to be released."""
+    sizes = [reader.count for reader in readers]
+    starts = [0, *accumulate(sizes)][: len(sizes)]
+    table = SegmentTable(Columns.joined(map(_taken, readers), sum(sizes)))
+    return Snapshot(table, tars_of(readers, starts), None)
+
+
+def _taken(reader: TarReader) -> Columns:
+    """The columns of a tar whose rows are not needed once more."""
+    columns = reader.columns()
+    reader.release_rows()
+    return columns
 
 
 def no_tars() -> Tars:

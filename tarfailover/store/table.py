@@ -168,16 +168,17 @@ class SegmentTable:
         found = np.full(len(msb), -1, "i8")
         if not self._size or not len(msb):
             return found
-        place = _hashes(msb, lsb) >> np.uint64(64 - self._bits)
-        at, stop = self._begins[place], self._begins[place + np.uint64(1)]
+        place = (_hashes(msb, lsb) >> np.uint64(64 - self._bits)).view("i8")
+        at, stop = self._begins.take(place), self._begins.take(place + 1)
         left = np.flatnonzero(at < stop)
         while len(left):
-            ranks = self._order[at[left]]
-            same = (self._base.msb[ranks] == msb[left]) & (self._base.lsb[ranks] == lsb[left])
+            ranks = self._order.take(at.take(left))
+            same = self._base.msb.take(ranks) == msb.take(left)
+            same &= self._base.lsb.take(ranks) == lsb.take(left)
             found[left[same]] = ranks[same]
             left = left[~same]
             at[left] += 1
-            left = left[at[left] < stop[left]]
+            left = left[at.take(left) < stop.take(left)]
         return found
 
     def segment(self, rank: int) -> SegmentId:

@@ -62,6 +62,8 @@ class TarReader:
         self.status = os.fstat(fd)
         self.index: Index | None = None
         self.index_fault: FormatError | None = None
+        self._indexed = 0
+        self._segments_end = 0
         self.scanned: list[IndexEntry] = []
         self._scanned_graph: Graph = {}
         self._scanned_ids: set[SegmentId] = set()
@@ -177,24 +179,38 @@ class TarReader:
             if wanted > len(tail):
                 base = size - wanted
                 tail = self.read(base, wanted)
-            self.index = index.parse(tail, size)
-            self.index_fault = None
+            found = index.parse(tail, size)
         except FormatError as error:
             self.index_fault = error.within(str(self.path), base)
             if "legacy" in error.what:
                 raise UnsupportedStoreError(str(self.index_fault)) from error
-        return self.index is not None
+            return False
+        ends = found.entries["position"].astype("i8") + found.entries["length"]
+        self._segments_end = tar.padded(int(ends.max()))
+        self._indexed = len(found.entries)
+        self.index, self.index_fault = found, None
+        return True
+
+    def release_rows(self) -> None:
+        """Give back the memory of the index's rows: who asks for them has them read again."""
+        if self.index is not None:
+            self.index = self.index._replace(entries=self.index.entries[:0].copy())
 
     @property
     def count(self) -> int:
         """Segments of this tar; of an unclosed tar those scanned so far."""
-        return len(self.scanned) if self.index is None else len(self.index.entries)
+        return len(self.scanned) if self.index is None else self._indexed
 
     def columns(self) -> Columns:
-        """The segments of this tar, by position; of an unclosed tar those scanned so far."""
-        if self.index is not None:
-            return Columns.of_index(self.index.entries)
-        return Columns.of_entries(self.scanned)
+        """The segments of this tar, by position; of an unclosed tar those scanned so far.
+
+        Raises StoreIOError, and DamagedStoreError if there was an index that is gone.
+        """
+        if self.index is None:
+            return Columns.of_entries(self.scanned)
+        if not len(self.index.entries) and not self.load_index():
+            raise DamagedStoreError(f"{self.index_fault}; it was whole before: check the disk")
+        return Columns.of_index(self.index.entries)
 
     def entries(self) -> Iterator[IndexEntry]:
         """Every segment of this tar, by position."""
@@ -271,9 +287,7 @@ class TarReader:
         """Offset and bytes of what lies between the last segment and the index."""
         if self.index is None:
             raise FormatError("there is no index, so no graph can be found", 0, str(self.path))
-        rows = self.index.entries
-        ends = rows["position"].astype("i8") + rows["length"].astype("i8")
-        base = tar.padded(int(ends.max()))
+        base = self._segments_end
         return base, self.read(base, max(0, self.index.start - base))
 
     # a tar without an index

@@ -33,7 +33,7 @@ from tarfailover.store.intake import Arrival, verify
 from tarfailover.store.journalfile import JournalFile
 from tarfailover.store.lock import RepositoryLock
 from tarfailover.store.opentar import Clock, Incoming, OpenTar
-from tarfailover.store.snapshot import Head, Snapshot, no_tars, tars_of
+from tarfailover.store.snapshot import Head, Snapshot, no_tars, snapshot_of, tars_of
 from tarfailover.store.table import Array, SegmentTable
 from tarfailover.store.tarreader import TarReader
 
@@ -105,7 +105,7 @@ class StoreWriter:
         recovery.write_manifest(self.directory, self._disk)
         recovered = recovery.recover(self.directory, self._disk, int(self._clock()))
         self._readers = recovered.readers
-        with recovery.snapshot_of(self._readers) as snapshot:
+        with snapshot_of(self._readers) as snapshot:
             self._table = snapshot.table
             self._starts = list(snapshot.tars.starts)
             self._renew_tars()
