@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -33,6 +34,7 @@ from tarfailover.store.finding import Progress as Callback
 from tarfailover.store.finding import unseen
 
 _GAP = "  "
+_UNBOUNDED = 100_000
 
 
 class Column(NamedTuple):
@@ -50,6 +52,9 @@ class Output:
         self.as_json = as_json
         # A width is asked of the terminal; in a pipe nothing depends on it.
         self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self._terminal = self._console.is_terminal
+        self._above: Console | None = None
+        """While a bar is shown on the same terminal: what prints above it."""
 
     def document(self, document: Document) -> None:
         """Print `document` if this is what is wanted."""
@@ -62,9 +67,20 @@ class Output:
             self._print(Text(text, style))
 
     def marked(self, mark: str, text: str, style: str) -> None:
-        """Print a line that begins with a coloured mark."""
-        if not self.as_json:
-            self._print(Text.assemble((mark, style), _GAP, text))
+        """Print a line that begins with a coloured mark; on a terminal it is folded at words."""
+        if self.as_json:
+            return
+        indent = len(mark) + len(_GAP)
+        first, *rest = self._folded(text, indent)
+        self._print(Text.assemble((mark, style), _GAP, first))
+        for line in rest:
+            self._print(Text(" " * indent + line))
+
+    def _folded(self, text: str, indent: int) -> list[str]:
+        if not self._terminal:
+            return [text]
+        width = max(20, self._console.width - indent)
+        return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
 
     def facts(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Print names and values below each other."""
@@ -77,20 +93,25 @@ class Output:
         """Print `rows` of one value for each of the `columns`."""
         if self.as_json:
             return
-        if not self._console.is_terminal:
-            for line in _aligned(columns, rows):
-                print(line)
+        table = _ruled(columns, rows)
+        if self._terminal and self._fits(table):
+            self._console.print(table, soft_wrap=False)
             return
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-        for column in columns:
-            justify = "right" if column.right else "left"
-            table.add_column(column.title, justify=justify, overflow="fold")  # type: ignore[arg-type]
-        for row in rows:
-            table.add_row(*map(Text, row))
-        self._console.print(table, soft_wrap=False)
+        for line in _aligned(columns, rows):
+            self._print(Text(line))
+
+    def _fits(self, table: Table) -> bool:
+        """Whether the terminal is wide enough: else cells would be folded or cut off."""
+        unbounded = self._console.options.update(max_width=_UNBOUNDED)
+        needed = self._console.measure(table, options=unbounded).maximum
+        return needed <= self._console.width
 
     def _print(self, text: Text) -> None:
-        self._console.print(text)
+        if not self._terminal:
+            print(text.plain)
+            return
+        console = self._above or self._console
+        console.print(text, soft_wrap=True, highlight=False)
 
     @contextmanager
     def progress(self, title: str, unit: str = "bytes") -> Iterator[Callback]:
@@ -105,7 +126,11 @@ class Output:
             def show(done: int, total: int) -> None:
                 bar.update(task, completed=done, total=total)
 
-            yield show
+            self._above = console if self._terminal else None
+            try:
+                yield show
+            finally:
+                self._above = None
 
     @contextmanager
     def busy(self, title: str) -> Iterator[None]:
@@ -133,10 +158,18 @@ def _bar(console: Console, unit: str) -> Progress:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        # What is printed meanwhile appears above the bar, but never goes into stderr's file.
-        redirect_stdout=sys.stdout.isatty(),
+        redirect_stdout=False,
         redirect_stderr=False,
     )
+
+
+def _ruled(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
 
 
 def _aligned(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Iterator[str]:

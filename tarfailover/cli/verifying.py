@@ -82,7 +82,7 @@ def _tell(output: Output, finding: Finding) -> None:
     mark = finding.severity.upper() if finding.severity == FAULT else finding.severity
     output.marked(f"{mark:<5}", f"{place}: {finding.what}", _STYLES[finding.severity])
     if finding.remedy and finding.severity == FAULT:
-        output.line(f"       remedy: {finding.remedy}")
+        output.marked("     ", f"remedy: {finding.remedy}", "")
 
 
 def _summary(checked: Checked, seconds: float) -> list[tuple[str, str]]:
@@ -93,7 +93,7 @@ def _summary(checked: Checked, seconds: float) -> list[tuple[str, str]]:
         return [*facts, ("head", "none that can be used")]
     older = checked.head.record != checked.newest
     closure = f"{many(checked.closure_segments, 'segment')} of {size(checked.closure_bytes)}"
-    facts += head_facts(checked.head)
+    facts += [fact for fact in head_facts(checked.head) if fact[0] != "in hex"]
     if older:
         facts.append(("", "an older head: that of the newest line of the journal cannot be used"))
     return [*facts, ("it needs", closure)]

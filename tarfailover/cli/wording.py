@@ -6,6 +6,7 @@ import datetime as dt
 from typing import Any
 
 from tarfailover.ids import Generation, RecordId, text
+from tarfailover.store.finding import many
 from tarfailover.store.snapshot import Head
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
@@ -24,11 +25,6 @@ def size(count: float) -> str:
         if count < 999.95 or unit == _UNITS[-1]:
             return f"{count:.1f} {unit}"
     raise AssertionError("the last unit fits everything")
-
-
-def many(count: int, noun: str) -> str:
-    """`count` with its noun: ``1 fault``, ``1,000 faults``."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def iso(time_ms: int | None) -> str | None:
@@ -74,3 +70,15 @@ def head_document(head: Head) -> Document:
         "time_ms": head.time_ms or None,
         "time": iso(head.time_ms),
     }
+
+
+__all__ = [
+    "Document",
+    "generation_document",
+    "head_document",
+    "iso",
+    "many",
+    "record_document",
+    "size",
+    "when",
+]

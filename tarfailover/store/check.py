@@ -31,13 +31,13 @@ from tarfailover.store.finding import (
     Checked,
     Finding,
     Progress,
+    many,
     restore,
     unseen,
 )
 from tarfailover.store.follower import ATTEMPTS
 from tarfailover.store.heads import HEADS_TRIED
-from tarfailover.store.recovery import snapshot_of
-from tarfailover.store.snapshot import Head, Snapshot
+from tarfailover.store.snapshot import Head, Snapshot, snapshot_of
 from tarfailover.store.tarreader import TarReader
 
 _END = 1024 * 1024
@@ -159,8 +159,8 @@ class StoreCheck:
             FAULT,
             lines.NAME,
             None,
-            f"{why}, but the tars hold {snapshot.count} segments: Oak would start with an empty "
-            "repository, or not at all",
+            f"{why}, but the tars hold {many(snapshot.count, 'segment')}: Oak would start with an "
+            "empty repository, or not at all",
             "if a slave is making its first copy here, let it finish; else restore journal.log "
             "and the tars from a copy",
         )
@@ -169,8 +169,10 @@ class StoreCheck:
         """Why the head of `line` cannot be used; nothing if it can, and then it is the head."""
 
         def unusable(what: str, file: str = lines.NAME, offset: int = line.offset) -> Finding:
-            remedy = f"an older head is used instead; {restore(needed=True)}"
-            return Finding(FAULT if newest else NOTE, file, offset, what, remedy)
+            if newest:
+                remedy = f"an older head is used instead; {restore(needed=True)}"
+                return Finding(FAULT, file, offset, what, remedy)
+            return Finding(NOTE, file, offset, what, "see the faults of the newest head")
 
         segment = line.head.segment
         if not snapshot.contains(segment):
@@ -184,6 +186,9 @@ class StoreCheck:
             found = closure.walk(snapshot, [segment])
         except TarFailoverError as error:
             yield unusable(f"what the head {line.head} needs cannot be told: {error}")
+            return
+        if found.missing and not newest:
+            yield unusable(f"the head {line.head} lacks {many(len(found.missing), 'segment')} too")
             return
         for missing in found.missing:
             reader, entry = snapshot.entry(missing.referrer or segment)
@@ -218,6 +223,7 @@ class StoreCheck:
             newest = reader.name.number == readers[-1].name.number
             check = _tar_check(reader, content, self._watch(), newest=newest)
             yield from check.run()
+            reader.release_rows()
             self.checked.tars += 1
             self.checked.segments += check.segments
             self.checked.bytes += check.size
@@ -270,9 +276,8 @@ def _tar_check(
 ) -> TarCheck:
     """The check that fits the tar as it is now: it may have been closed a moment ago."""
     size = reader.size()
-    if reader.index is None:
-        reader.load_index()
-    if reader.index is not None:
+    # Also reads the rows again that are not kept for tars which nobody looks at.
+    if reader.load_index() and reader.index is not None:
         return ClosedTarCheck(reader, content, reader.index, watch)
     return OpenTarCheck(reader, content, size, watch, newest=newest)
 

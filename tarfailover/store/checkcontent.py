@@ -16,7 +16,7 @@ from tarfailover.format.graph import Graph
 from tarfailover.format.index import IndexEntry
 from tarfailover.ids import NO_GENERATION, Generation, SegmentId, is_bulk, text
 from tarfailover.store import blobids, checksegment
-from tarfailover.store.finding import FAULT, NOTE, REWRITE, Finding, restore
+from tarfailover.store.finding import FAULT, NOTE, REWRITE, Finding, many, restore
 from tarfailover.store.snapshot import Snapshot
 from tarfailover.store.tarreader import TarReader
 
@@ -96,7 +96,7 @@ class ContentCheck:
                 NOTE,
                 self.snapshot.tars.readers[-1].path.name,
                 None,
-                f"{self._duplicates} segments of the store are in more than one tar",
+                f"{many(self._duplicates, 'segment')} lie in a newer tar a second time",
                 "nothing to do: the copies are equal, or that was told above",
             )
 
@@ -184,9 +184,9 @@ class Content:
         if surplus or len(dropped) < len(absent):
             yield self._finding(
                 entry.position,
-                f"the graph has {len(absent) - len(dropped)} of the references of segment "
-                f"{text(entry.segment)} not, and {len(surplus)} that it has not; Oak's cleanup "
-                "may delete binaries that are in use",
+                f"the graph lacks {many(len(absent) - len(dropped), 'reference')} of segment "
+                f"{text(entry.segment)}, and has {len(surplus)} too many; Oak's cleanup may "
+                "delete binaries that are in use",
             )
         if self._shared.needs(entry.segment):
             self._shared.unmet.update(absent)
@@ -261,8 +261,9 @@ class Content:
         if found - stated[1]:
             yield self._finding(
                 entry.position,
-                f"{len(found - stated[1])} blobs that segment {text(entry.segment)} uses are not "
-                f"in the tar's list of binary references; {_BLOBS_MEAN}",
+                f"the tar's list of binary references lacks "
+                f"{many(len(found - stated[1]), 'blob')} that segment {text(entry.segment)} uses; "
+                f"{_BLOBS_MEAN}",
             )
         elif stated[1] and (stated[1] - found or not _alike(stated[0], generation)):
             yield self._finding(

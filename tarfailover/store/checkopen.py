@@ -25,7 +25,10 @@ _SIGN = tar.encode_header(b"", 0, 0)[100:124]
 """What every header has at byte 100: mode, uid, gid."""
 _SIGN_AT = 100
 
-_REOPEN = "stop the writer and open the store for writing: the trailing entries are made anew"
+_REOPEN = (
+    "if no other fault is told of this file, stop the writer and open the store for writing: the "
+    "trailing entries are made anew; else restore the file from a copy of the store"
+)
 
 
 class OpenTarCheck(TarCheck):

@@ -72,6 +72,11 @@ REWRITE = (
 """For trailing entries: without an index, Oak and a slave scan the tar and make all three."""
 
 
+def many(count: int, noun: str) -> str:
+    """`count` with its noun: ``1 fault``, ``1,000 faults``."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def restore(needed: bool) -> str:
     """The remedy for damage inside a segment that the head needs, or does not need."""
     if needed:

@@ -116,7 +116,7 @@ def test_a_store_that_is_written_to_raises_no_alarm(tmp_path: Path) -> None:
             found = checked(tmp_path / "store")[0]
             told = [each.what for each in found if "no index yet" not in each.what]
             assert len(told) == 1
-            assert f"but the tars hold {PIECES.index(piece) + 1} segments" in told[0]
+            assert f"but the tars hold {PIECES.index(piece) + 1} segment" in told[0]
         writer.commit(hm.RecordId(HEAD.segment, 1), 5)
         assert ["no index yet" in each.what for each in notes(tmp_path / "store")] == [True]
     assert notes(tmp_path / "store") == []
@@ -375,14 +375,14 @@ def test_a_graph_without_an_edge(tmp_path: Path) -> None:
     edges = {**hm.rows(PIECES), HEAD.segment: (LOW.segment,)}
     directory = tiny(tmp_path, hm.closed_tar(NAME, PIECES, edges=edges))
     found = only_fault(directory)
-    assert "the graph has 1 of the references" in found.what
+    assert "the graph lacks 1 reference of" in found.what
     assert found.offset == AT[HEAD.segment]
 
 
 def test_a_graph_with_an_edge_too_many(tmp_path: Path) -> None:
     edges = {**hm.rows(PIECES), LOW.segment: (BULK.segment, HEAD.segment)}
     directory = tiny(tmp_path, hm.closed_tar(NAME, PIECES, edges=edges))
-    assert "and 1 that it has not" in only_fault(directory).what
+    assert "and has 1 too many" in only_fault(directory).what
 
 
 def test_a_graph_that_names_a_segment_of_another_tar(tmp_path: Path) -> None:
@@ -406,7 +406,7 @@ def test_a_tar_rewritten_by_cleanup_leaves_out_edges_to_dropped_segments(tmp_pat
     # In a tar that was never rewritten, nothing can have been left out.
     content = hm.closed_tar(NAME, pieces, edges=hm.rows(PIECES))
     assert (
-        "the graph has 1"
+        "the graph lacks 1"
         in only_fault(hm.store(tmp_path / "a", {NAME: content}, hm.line(HEAD))).what
     )
 
@@ -423,8 +423,8 @@ def test_an_edge_that_was_left_out_is_still_needed_by_the_head(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("blobs", "what"),
     [
-        ({}, "1 blobs that segment"),
-        ({Generation(0, 0, False): {LOW.segment: [b"another#1"]}}, "1 blobs that segment"),
+        ({}, "lacks 1 blob that segment"),
+        ({Generation(0, 0, False): {LOW.segment: [b"another#1"]}}, "lacks 1 blob that segment"),
         ({Generation(0, 0, False): {LOW.segment: [BLOB, b"more#1"]}}, "does not say"),
         ({Generation(1, 1, False): {LOW.segment: [BLOB]}}, "does not say"),
         (
@@ -478,7 +478,7 @@ def test_equal_copies_of_a_segment_are_a_note(tmp_path: Path) -> None:
     tars = {name: hm.closed_tar(name, PIECES) for name in (NAME, "data00001a.tar")}
     directory = hm.store(tmp_path / "store", tars, hm.line(HEAD))
     assert [each.what for each in notes(directory)] == [
-        "3 segments of the store are in more than one tar"
+        "3 segments lie in a newer tar a second time"
     ]
 
 
