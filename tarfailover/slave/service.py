@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -59,7 +59,8 @@ class SlaveService(Service):
         self._window = Window(config.window_max)
         self._ticking = LoopingCall(self._tick)
         self._ticking.clock = reactor
-        self._cycle: Deferred[None] | None = None
+        self._busy = False
+        self._cycles: Deferred[None] = succeed(None)
         self._pull: Pull | None = None
         self._first = True
 
@@ -103,8 +104,9 @@ class SlaveService(Service):
         if self._ticking.running:
             self._ticking.stop()
         self._factory.stop()
-        if self._cycle is not None:
-            await self._cycle
+        await self._cycles
+        # The thread takes calls in order: a store that is being opened is open after this.
+        await self._in_thread(_nothing)
         await self._close()
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
@@ -147,28 +149,34 @@ class SlaveService(Service):
     def _lost(self, protocol: SlaveProtocol | None, error: LinkError) -> None:
         if protocol is self._protocol:
             self._protocol = None
-        if self.running and self._cycle is None:
+        if self.running and not self._busy and str(error) != self.status.why:
             self.status.fail(error)
 
     # cycles
 
     def _tick(self) -> None:
         """Begin a cycle unless one is under way; never raises."""
-        if self._cycle is None and self._protocol is not None and self.running:
-            self._cycle = Deferred.fromCoroutine(self._run(self._protocol))
+        if not self._busy and self._protocol is not None and self.running:
+            self._busy = True
+            self._cycles = Deferred.fromCoroutine(self._run(self._protocol))
 
     async def _run(self, protocol: SlaveProtocol) -> None:
-        """One cycle: its outcome becomes the status."""
+        """Cycles, one after the other, as long as the next may begin at once."""
+        again = True
+        while again and self.running and protocol is self._protocol:
+            again = await self._total(protocol)
+        self._busy = False
+
+    async def _total(self, protocol: SlaveProtocol) -> bool:
+        """One cycle, whose outcome becomes the status, whatever it is."""
         self.status.cycles += 1
-        again = False
         try:
             again = await self._one_cycle(protocol)
-            self._factory.worked()
         except Exception as error:  # noqa: BLE001 - a cycle is total: every outcome is a state
             await self._failed(protocol, _told(Failure(), self.log), error)
-        self._cycle = None
-        if again:
-            self._tick()
+            return False
+        self._factory.worked()
+        return again
 
     async def _failed(
         self, protocol: SlaveProtocol, told: TarFailoverError, error: Exception
@@ -227,6 +235,10 @@ class SlaveService(Service):
     def _tell(self, pull: Pull, began: float) -> None:
         line = progress_line(pull.progress(), self._reactor.seconds() - began)
         self.log.info("{line}", line=line)
+
+
+def _nothing() -> None:
+    """Takes its place in the thread's queue."""
 
 
 def _told(failure: Failure, log: Logger) -> TarFailoverError:
