@@ -189,8 +189,8 @@ class Servers:
 
     def run(self, *arguments: str, seconds: float) -> tuple[int, str]:
         """Run the command line `tarfailover`; returns its exit code and output."""
-        name = f"tarfailover {arguments[0]}"
-        server = self._start(f"{name} {len(self._started)}", [sys.executable, "-m", "tarfailover", *arguments])
+        name = f"tarfailover {arguments[0]} {len(self._started)}"
+        server = self._start(name, [sys.executable, "-m", "tarfailover", *arguments])
         server.expected = False
         self.until(f"{name} to end", seconds, lambda: not server.running)
         return server.kill(), server.output()
