@@ -121,9 +121,10 @@ class Output:
             yield unseen
             return
         with _bar(console, unit) as bar:
-            task = bar.add_task(title, total=None)
+            task = bar.add_task(title, start=False, total=1)
 
             def show(done: int, total: int) -> None:
+                bar.start_task(task)
                 bar.update(task, completed=done, total=total)
 
             self._above = console if self._terminal else None
@@ -141,7 +142,7 @@ class Output:
             return
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         with Progress(*columns, console=console, transient=True) as bar:
-            bar.add_task(title, total=None)
+            bar.add_task(title, total=1)
             yield
 
 

@@ -142,6 +142,26 @@ def test_on_a_terminal_faults_are_red_and_told_once(healthy: Path) -> None:
     assert "1 fault" in ESCAPES.sub("", printed)
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("sample", "--nodes", "40", "--commits", "2"), ["writing", "40/40 nodes", "added"]),
+        (("check",), ["checking", "no fault"]),
+        (("digest",), ["reading the content", "digest"]),
+    ],
+    ids=lambda each: each[0],
+)
+def test_on_a_terminal_there_is_a_sign_of_life(
+    tmp_path: Path, command: tuple[str, ...], said: list[str]
+) -> None:
+    directory = tmp_path / "store"
+    if command[0] != "sample":
+        assert run("sample", directory, "--nodes", "20").stderr == ""
+    code, printed = on_a_terminal(120, *command, directory)
+    assert code == 0
+    assert [each for each in said if each not in ESCAPES.sub("", printed)] == []
+
+
 def test_on_a_terminal_json_is_still_only_json(healthy: Path) -> None:
     code, printed = on_a_terminal(80, "check", "--json", healthy)
     assert code == 0
