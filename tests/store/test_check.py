@@ -12,12 +12,15 @@ from format_samples import data_segment
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tarfailover.errors import NotAStoreError, UnsupportedStoreError
+from tarfailover.errors import NotAStoreError, StoreIOError, UnsupportedStoreError
 from tarfailover.format import trailer
 from tarfailover.format.index import IndexEntry
+from tarfailover.format.tar import TarName
 from tarfailover.ids import Generation, text
 from tarfailover.store import checktar
+from tarfailover.store import directory as directories
 from tarfailover.store.check import StoreCheck
+from tarfailover.store.durable import told
 from tarfailover.store.finding import FAULT, NOTE, Finding
 from tarfailover.store.writer import StoreWriter
 
@@ -704,3 +707,98 @@ def test_a_version_1_index_and_format_12_segments_are_healthy(tmp_path: Path) ->
     assert notes(directory) == []
     (directory / NAME).write_bytes(content)
     assert "another version" in only_fault(directory).what
+
+
+# what hides other things
+
+
+def test_a_closure_that_cannot_be_followed_is_a_fault_and_the_rest_is_checked(
+    tmp_path: Path,
+) -> None:
+    directory = tiny(tmp_path)
+    hm.flip(directory / NAME, INDEX - 20)
+    hm.flip(directory / NAME, AT[LOW.segment] + 33)
+    told = [each.what for each in faults(directory)]
+    assert any("needs cannot be told" in each for each in told)
+    assert any("checksum of the graph" in each for each in told)
+    assert any(f"segment {text(LOW.segment)} is damaged" in each for each in told)
+
+
+def test_a_graph_that_is_damaged_alone_does_not_hide_the_closure(tmp_path: Path) -> None:
+    directory = tiny(tmp_path)
+    hm.flip(directory / NAME, INDEX - 20)
+    found, check = checked(directory)
+    assert [each.severity for each in found] == [FAULT]
+    assert check.checked.closure_segments == 3
+
+
+def test_heads_older_than_one_that_cannot_be_used_are_told_briefly(tmp_path: Path) -> None:
+    broken = hm.data(0x22, hm.bulk(0x33))
+    journal = hm.line(HEAD) + hm.line(broken) * 3
+    directory = tiny(tmp_path, hm.closed_tar(NAME, (*PIECES, broken)), journal)
+    found = checked(directory)[0]
+    assert [each.severity for each in found] == [FAULT, NOTE, NOTE]
+    assert "lacks 1 segment too" in found[1].what
+
+
+def test_it_does_not_look_at_heads_for_ever(tmp_path: Path) -> None:
+    broken = hm.data(0x22, hm.bulk(0x33))
+    journal = hm.line(HEAD) + hm.line(broken) * 70
+    directory = tiny(tmp_path, hm.closed_tar(NAME, (*PIECES, broken)), journal)
+    assert "none of its newest 64 heads can be used" in faults(directory)[1].what
+
+
+def test_an_entry_whose_name_carries_no_checksum_is_a_note(tmp_path: Path) -> None:
+    named = hm.entry(BULK, text(BULK.segment).encode())
+    directory = tiny(tmp_path, named + hm.closed_tar(NAME, PIECES)[len(named) :])
+    assert ["carries no checksum" in each.what for each in notes(directory)] == [True]
+
+
+# a directory that changes meanwhile
+
+
+def test_a_tar_that_vanishes_while_the_store_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tiny(tmp_path)
+    choose = directories.choose
+    vanished: list[Path] = []
+
+    def vanishing(where: Path, names: list[TarName]) -> directories.Choice:
+        if not vanished:
+            vanished.append(where)
+            with told("open", where / "data00001a.tar"):
+                raise FileNotFoundError(2, "No such file or directory")
+        return choose(where, names)
+
+    monkeypatch.setattr(directories, "choose", vanishing)
+    assert notes(directory) == []
+    assert vanished
+
+
+def test_a_tar_that_keeps_vanishing_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def vanishing(where: Path, _names: list[TarName]) -> directories.Choice:
+        with told("open", where / "data00001a.tar"):
+            raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(directories, "choose", vanishing)
+    with pytest.raises(StoreIOError, match=r"data00001a\.tar"):
+        checked(tiny(tmp_path))
+
+
+def test_a_letter_that_was_removed_meanwhile_is_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tars = {NAME: hm.closed_tar(NAME, PIECES), "data00000b.tar": hm.open_tar((BULK,))}
+    directory = hm.store(tmp_path / "store", tars, hm.line(HEAD))
+    choose = directories.choose
+
+    def removing(where: Path, names: list[TarName]) -> directories.Choice:
+        chosen = choose(where, names)
+        (where / "data00000b.tar").unlink()
+        return chosen
+
+    monkeypatch.setattr(directories, "choose", removing)
+    assert ["data00000a.tar counts instead" in each.what for each in notes(directory)] == [True]
