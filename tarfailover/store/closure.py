@@ -70,7 +70,9 @@ class _Walk:
         # One byte a rank: whether it was reached, and whether to pass it over. The
         # byte behind the last rank is reached by references to what is in no tar.
         self.reached = bytearray(snapshot.count + 1)
-        self.passed = bytearray(known[: snapshot.count]).ljust(snapshot.count, b"\0")
+        self.passed = bytearray(snapshot.count)
+        size = min(len(known), snapshot.count)
+        self.passed[:size] = memoryview(known)[:size]
         self.passed[:below] = b"\1" * min(below, snapshot.count)
         self.reached_marks = np.frombuffer(self.reached, "u1")
         self.passed_marks = np.frombuffer(self.passed, "u1")
@@ -112,7 +114,7 @@ class _Walk:
 
     def walk_tar(self, tar: int) -> None:
         """Expand all blocks of one tar; what lies elsewhere becomes pending there."""
-        edges = self.snapshot.edges(tar)
+        edges: Edges | None = None
         start, end = self.snapshot.tar_ranks(tar)
         while self.pending[tar]:
             block = -heapq.heappop(self.pending[tar])
@@ -122,6 +124,7 @@ class _Walk:
             while top >= 0 and self.passed[top]:
                 top = self.reached.rfind(1, first, top)
             if top >= 0:
+                edges = edges or self.snapshot.edges(tar)
                 # What lies before the first that is not passed over is mostly known.
                 rows = edges.rows(self.passed.find(0, first, stop), top + 1)
                 self.settle(edges, rows, self.expand(rows, top))

@@ -15,6 +15,8 @@ from tarfailover.format.journal import JournalLine
 from tarfailover.ids import SegmentId, text
 from tarfailover.store.durable import told
 
+_FIRST_BLOCK = 1024
+"""The newest lines are mostly all that anybody wants."""
 _BLOCK = 64 * 1024
 _LONGEST_LINE = 1024 * 1024
 """Bytes without a line feed that are taken for one line; the rest of it is skipped."""
@@ -51,19 +53,24 @@ def _blocks(path: Path, end: int | None) -> Iterator[tuple[int, bytes]]:
     try:
         with told("look at", path):
             whole = os.fstat(fd).st_size
-        at = whole if end is None else min(end, whole)
+        at, block = whole if end is None else min(end, whole), _FIRST_BLOCK
         while at > 0:
-            start = max(0, at - _BLOCK)
+            start = max(0, at - block)
             with told("read", path):
-                block = os.pread(fd, at - start, start)
-            yield start, block
-            at = start
+                data = os.pread(fd, at - start, start)
+            yield start, data
+            at, block = start, _BLOCK
     finally:
         os.close(fd)
 
 
 def _backwards(data: bytes, offset: int) -> Iterator[JournalLine]:
-    return reversed(list(journal.parse(data, offset)))
+    end = len(data)
+    for line in reversed(data.split(b"\n")):
+        parsed = journal.parse_line(line, offset + end - len(line))
+        if parsed is not None:
+            yield parsed
+        end -= len(line) + 1
 
 
 def names(path: Path, segment: SegmentId) -> bool:
