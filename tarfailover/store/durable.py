@@ -31,6 +31,7 @@ _REMEDIES = {
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "raise the system's limit of open files",
     errno.EIO: "the disk reports an error: check it, and verify the store",
+    errno.EEXIST: "something is in the way under this name: move it",
     errno.ENOENT: "check the path",
     errno.ENOTDIR: "check the path",
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -97,9 +96,7 @@ def test_a_directory_in_place_of_the_journal_is_told_by_name(tmp_path: Path) -> 
         list(journal.newest_first(path))
 
 
-def test_a_segment_is_found_in_a_journal_wherever_blocks_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_segment_is_found_in_a_journal_wherever_blocks_end(tmp_path: Path) -> None:
     path = tmp_path / "journal.log"
     path.write_bytes(b"\n" * (1024 * 1024 - 10) + text(data_id(1)).encode() + b":5 root 1\n")
     assert journal.names(path, data_id(1))
@@ -157,7 +154,7 @@ def test_a_journal_that_cannot_be_opened_is_told_and_nothing_stays_open(tmp_path
 
 def test_a_full_disk_is_told_with_the_remedy(tmp_path: Path) -> None:
     file = JournalFile(tmp_path / "journal.log", FailingDisk(1, ["write"]))
-    with pytest.raises(StoreIOError, match=rf"journal\.log: cannot write: .*; free space"):
+    with pytest.raises(StoreIOError, match=r"journal\.log: cannot write: .*; free space"):
         file.append(head_in(data_id(1)), 7)
     file.close()
-    assert os.listdir(tmp_path) == ["journal.log"]
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.log"]

@@ -29,6 +29,7 @@ from tarfailover.errors import (
     UnsupportedStoreError,
 )
 from tarfailover.format import tar
+from tarfailover.format.index import IndexEntry
 from tarfailover.format.tar import TarName
 from tarfailover.ids import Generation
 from tarfailover.store.tarreader import TarReader
@@ -304,6 +305,15 @@ def test_of_two_copies_in_one_tar_the_first_counts(tmp_path: Path) -> None:
     reader.release()
 
 
+def _read_or_named(reader: TarReader, entry: IndexEntry) -> bytes | None:
+    try:
+        return reader.segment(entry)
+    except DamagedStoreError as error:
+        named = str(error)
+    assert "data00000a.tar, offset " in named
+    return None
+
+
 @given(damaged(CLOSED))
 def test_any_damage_gives_whole_segments_or_a_named_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
@@ -314,12 +324,8 @@ def test_any_damage_gives_whole_segments_or_a_named_error(
             reader.scan()
         good = {s.segment: s.data for s in SAMPLES}
         for each in reader.entries():
-            try:
-                found = reader.segment(each)
-            except DamagedStoreError as error:
-                assert "data00000a.tar, offset " in str(error)
-            else:
-                assert found == good[each.segment]
+            found = _read_or_named(reader, each)
+            assert found is None or found == good[each.segment]
     finally:
         reader.release()
 

@@ -147,8 +147,8 @@ def make_store(
 
 def add_heads(directory: Path, *heads: bytes, time_ms: int = 1) -> None:
     """Append lines to the journal, as a foreign writer does."""
-    with (directory / journal.NAME).open("ab") as file:
-        for each in heads:
+    for each in heads:
+        with (directory / journal.NAME).open("ab") as file:
             file.write(JournalLine(head_in(each), time_ms).encode())
 
 
