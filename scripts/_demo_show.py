@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -85,7 +85,7 @@ class Show:
         columns = (
             TextColumn("  "),
             BarColumn(bar_width=40),
-            TaskProgressColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
             TextColumn("{task.description}"),
         )
         with Progress(*columns, console=self._console, refresh_per_second=30) as progress:
