@@ -91,9 +91,7 @@ class MasterProtocol(Int32StringReceiver):
         self._ended = True
         for deadline in (self._hello, self._idle, self._unfinished, self._stalled):
             deadline.stop()
-        for waiter in self._waiters:
-            waiter.deadline.cancel()
-        self._waiters = []
+        self._forget_waiters()
         self._unpin()
         self.sender.stop()
         self.factory.disconnected(self, reason)
@@ -103,7 +101,7 @@ class MasterProtocol(Int32StringReceiver):
         if self._ended:
             return
         super().dataReceived(data)  # type: ignore[no-untyped-call]
-        if not self.recvd:
+        if self._paused or not self.recvd:
             self._unfinished.stop()
         elif not self._unfinished.running:
             self._unfinished.start()
@@ -136,6 +134,7 @@ class MasterProtocol(Int32StringReceiver):
         self.log.warn("{peer}: {why}; disconnecting", peer=self, why=why)
         self._answer(request, Error(code, why))
         self._ended = True
+        self._forget_waiters()
         self.factory.count_error(code)
         self.sender.stop()
         self.transport.unregisterProducer()
@@ -146,6 +145,7 @@ class MasterProtocol(Int32StringReceiver):
 
     def stringReceived(self, string: bytes) -> None:  # noqa: N802
         """A whole frame came."""
+        self._unfinished.stop()
         if self._ended:
             return
         try:
@@ -223,6 +223,12 @@ class MasterProtocol(Int32StringReceiver):
         self._waiters.append(Waiter(request, message.have, deadline))
         self._idle.stop()
 
+    def _forget_waiters(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if waiter.deadline.active():
+                waiter.deadline.cancel()
+
     def head_moved(self) -> None:
         """Answer the HEADs that wait: the head moved, or the oldest has waited long enough."""
         waiters, self._waiters = self._waiters, []
@@ -267,13 +273,17 @@ class MasterProtocol(Int32StringReceiver):
         self._submit(GetSource(request, message.ids, snapshots))
 
     def _submit(self, source: ListSource | GetSource) -> None:
+        # As long as answers are due it is not the client that is idle.
+        self._idle.stop()
         self.sender.submit(source)
         if self.sender.queued > MAX_QUEUED and not self._paused:
             self._paused = True
             self.pauseProducing()  # type: ignore[no-untyped-call]
 
     def _resume(self) -> None:
-        """Read requests again once half of the answers are out."""
+        """An answer is out: read requests again if that was half of them."""
+        if not self.sender.queued and not self._waiters and not self._ended:
+            self._idle.start()
         if self._paused and not self._ended and self.sender.queued <= MAX_QUEUED // 2:
             self._paused = False
             self.resumeProducing()  # type: ignore[no-untyped-call]

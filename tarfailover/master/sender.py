@@ -17,9 +17,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tarfailover.deadline import Deadline
-from tarfailover.errors import PeerError
+from tarfailover.errors import PeerError, StoreError
 from tarfailover.master.sources import Source, framed
-from tarfailover.wire.messages import Error
+from tarfailover.wire.messages import Error, ErrorCode
 
 BEAT = 5.0
 """Seconds after which a client is shown that its answer is still being worked on."""
@@ -155,12 +155,10 @@ class Sender:
         if self._stopped:
             self._close_all()
             return
-        error = failure.value
-        if not isinstance(error, PeerError):
-            failure.raiseException()
+        told = _told(failure)
         source = self._sources.popleft()
         source.close()
-        self._ready.append(framed(source.request, Error(error.code, error.text)))
+        self._ready.append(framed(source.request, told))
         self._done()
         self._write()
         self._read()
@@ -179,3 +177,13 @@ class Sender:
         if self._hungry and not self._sources and not self._ready and self._registered:
             self._registered = False
             self._transport.unregisterProducer()
+
+
+def _told(failure: Failure) -> Error:
+    """What the client is told of `failure`; raises what it cannot know anything about."""
+    error = failure.value
+    if isinstance(error, PeerError):
+        return Error(error.code, error.text)
+    if not isinstance(error, StoreError):
+        failure.raiseException()
+    return Error(ErrorCode.DAMAGED, str(error))

@@ -188,7 +188,7 @@ class End:
             self.other.close(ConnectionLost())
             return True
         took = self._take()
-        return self._deliver(READ) or took
+        return self._move() or took
 
     def _take(self) -> bool:
         """The kernel takes what it has room for."""
@@ -214,14 +214,17 @@ class End:
             self.wire.clear()
             return False
         if self.wire:
-            return self._deliver(READ)
+            return self._move()
         if self._finished and self.other.reading:
             self.other.close(ConnectionDone())
             return True
         return False
 
+    def _move(self) -> bool:
+        return not self.held and self._deliver(READ)
+
     def _deliver(self, limit: int) -> bool:
-        if self.held or not self.other.reading or not self.other.connected or not self.wire:
+        if not self.other.reading or not self.other.connected or not self.wire:
             return False
         chunk = bytes(self.wire[:limit])
         del self.wire[: len(chunk)]
