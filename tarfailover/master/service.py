@@ -47,6 +47,8 @@ class MasterService(Service):
         self._in_thread = self._workers.run
         self._follower: Follower | None = None
         self._looking: LoopingCall | None = None
+        self._looked_last: Deferred[Any] = succeed(None)
+        """Fires when no look is under way any more, once looking was stopped."""
         self._told = ""
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
@@ -95,7 +97,7 @@ class MasterService(Service):
         self.log.info("listening on {where}", where=_where(port))
         self._looking = LoopingCall(self._look)
         self._looking.clock = self._reactor
-        self._looking.start(self.config.scan_interval, now=False)
+        self._looked_last = self._looking.start(self.config.scan_interval, now=False)
 
     def _not_listening(self, failure: Failure) -> None:
         raise ConfigError(
@@ -127,7 +129,7 @@ class MasterService(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         waiting: list[Deferred[Any]] = [self._drain()]
         if self._looking is not None and self._looking.running:
-            waiting += [d for d in [self._looking.deferred] if d is not None]
+            waiting.append(self._looked_last)
             self._looking.stop()
         if self.port is not None:
             waiting.append(maybeDeferred(self.port.stopListening))
