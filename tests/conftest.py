@@ -13,7 +13,8 @@ import pytest_twisted
 from hypothesis import HealthCheck, settings
 from leaks import Leftovers
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.protocol import Factory
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SHARED = CHECKOUT.parent / "shared"
@@ -53,8 +54,12 @@ def fixture_store(tmp_path: Path) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def started_reactor() -> None:
-    """Lets the reactor open what it keeps for good before anybody counts what is open."""
-    pytest_twisted.blockon(_one_turn())
+    """Lets the reactor open what it keeps for good before anybody counts what is open.
+
+    The first port ever opened reserves a descriptor for the day when none are left.
+    """
+    port = reactor.listenTCP(0, Factory(), interface="127.0.0.1")
+    pytest_twisted.blockon(maybeDeferred(port.stopListening))
 
 
 @pytest.fixture(autouse=True)
