@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tarfailover.errors import PeerError, ProtocolError
@@ -39,6 +39,8 @@ TRIES = 3
 """Times a segment is asked for that fails its checks."""
 UNLISTED_LIMIT = 1000
 """Segments found missing behind a cursor before the whole list is asked for."""
+UNLISTED_TURNS = 8
+"""Times that something is found missing behind a cursor before that: each is a round trip."""
 ROUNDS = 1000
 """Times a closure may turn out to lack something after all was stored."""
 
@@ -97,7 +99,10 @@ class Transfer:
         self._tries: dict[SegmentId, int] = {}
         self._listing = True
         self._relist = False
+        self._ahead: set[SegmentId] = set()
+        """Asked for before their turn in the list came, if they are listed at all."""
         self._unlisted = 0
+        self._unlisted_turns = 0
         self._rounds = 0
 
     # what is told
@@ -125,6 +130,7 @@ class Transfer:
         self._relist, self._behind_cursor, self._listing = False, False, True
         self._blocks.clear()
         self._first.clear()
+        self._ahead.clear()
         self._offset = self._listed = self._listed_bytes = 0
 
     def arrived(self, segment: SegmentId, size: int) -> None:
@@ -143,15 +149,6 @@ class Transfer:
         """The master cannot give a segment; raises PeerError, since the head needs it."""
         self._asked_bytes -= self._asked.pop(segment, 0)
         raise PeerError(code, why or f"the master refused segment {text(segment)}")
-
-    def answered(self, ids: Sequence[SegmentId]) -> None:
-        """A GET of `ids` was answered to its end; raises ProtocolError if some did not come."""
-        absent = [each for each in ids if each in self._asked]
-        if absent:
-            raise ProtocolError(
-                f"an answer ended without {len(absent)} of {len(ids)} segments, "
-                f"{text(absent[0])} among them"
-            )
 
     def stored(self, batch: Iterable[SegmentId], receipt: Receipt) -> None:
         """The store is done with the segments of `batch`.
@@ -176,11 +173,16 @@ class Transfer:
 
     def _need(self, missing: Iterable[SegmentId]) -> None:
         """Ask for what tables name and nobody listed, before all that was listed."""
+        before = self._unlisted
         for segment in missing:
             if segment not in self._asked and segment not in self._storing:
                 self._first.setdefault(segment, MAX_SEGMENT)
+                self._ahead.add(segment)
                 self._unlisted += 1
-        if self._behind_cursor and self._unlisted > UNLISTED_LIMIT:
+        self._unlisted_turns += self._unlisted > before
+        if self._behind_cursor and (
+            self._unlisted > UNLISTED_LIMIT or self._unlisted_turns > UNLISTED_TURNS
+        ):
             self._relist = True
 
     def lacks(self, missing: Iterable[SegmentId]) -> None:
@@ -205,8 +207,11 @@ class Transfer:
         while self._wanting and len(ids) < MAX_IDS and size < REQUEST_BYTES:
             if self._asked and self._asked_bytes >= self._window.size:
                 break
+            early = bool(self._first)
             segment, length = self._next()
             if segment in self._asked or segment in self._storing:
+                continue
+            if not early and segment in self._ahead:
                 continue
             self._asked[segment] = length
             self._asked_bytes += length

@@ -10,7 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from tarfailover.errors import DivergedError
+from tarfailover.format.journal import NAME as JOURNAL
 from tarfailover.ids import RecordId
+from tarfailover.store import journal
 from tarfailover.store.durable import Disk
 from tarfailover.store.receiver import Receiver
 from tarfailover.store.state import NAME, SlaveState
@@ -21,23 +23,23 @@ from tarfailover.wire.messages import HeadIs, Welcome
 class Copy:
     """A store opened for a slave: lock held, head found, state read."""
 
-    def __init__(self, directory: Path, writer: StoreWriter, state: SlaveState) -> None:
+    def __init__(self, directory: Path, writer: StoreWriter, state: SlaveState, disk: Disk) -> None:
         self.directory = directory
         self.writer = writer
         self.receiver = Receiver(writer)
-        self._disk = Disk()
+        self._disk = disk
         self._state = state
 
     @classmethod
-    def open(cls, directory: Path, *, accept_new_history: bool) -> Copy:
+    def open(cls, directory: Path, *, accept_new_history: bool, disk: Disk | None = None) -> Copy:
         """Open or begin the copy in `directory`.
 
         Raises DivergedError if somebody else wrote a head, and as StoreWriter.open does.
         """
-        disk = Disk()
+        disk = disk or Disk()
         disk.make_directory(directory)
         state = SlaveState.load(directory)
-        writer = StoreWriter.open(directory, create=True, headless=state is not None)
+        writer = StoreWriter.open(directory, create=True, headless=state is not None, disk=disk)
         try:
             if state is None:
                 state = SlaveState()
@@ -46,7 +48,7 @@ class Copy:
         except BaseException:
             writer.close()
             raise
-        return cls(directory, writer, state)
+        return cls(directory, writer, state, disk)
 
     @property
     def head(self) -> RecordId | None:
@@ -91,7 +93,7 @@ class Copy:
 
         Raises SegmentMissingError, StoreIOError.
         """
-        self._state = self._state.with_head(head.head)
+        self._state = self._state.with_head(head.head, self.head)
         self._state.save(self.directory, self._disk)
         self.receiver.commit(head.head, head.time_ms)
         # Written with the next head, or at the end: an old cursor only makes a longer list.
@@ -110,10 +112,20 @@ def _check_heads(
 ) -> None:
     if writer.head is None or not state.heads or accept_new_history:
         return
-    if str(writer.head) not in state.heads and not writer.repairs:
+    if _written_since(directory, writer.head, state.heads):
         raise DivergedError(
             f"{directory}: the head {writer.head} was not written by this slave (that was "
             f"{state.heads[0]}): the copy was opened for writing elsewhere; to throw those "
             f"changes away, start once with --accept-new-history; to keep them, remove {NAME} "
             "and use the directory as a repository of its own"
         )
+
+
+def _written_since(directory: Path, head: RecordId, own: tuple[str, ...]) -> bool:
+    """Whether `head` came into the journal after this slave's `own` heads.
+
+    It came before them if opening had to step back over them.
+    """
+    newest = journal.newest_first(directory / JOURNAL)
+    first = next((str(line.head) for line in newest if str(line.head) in (*own, str(head))), "")
+    return first not in own

@@ -26,7 +26,8 @@ class SlaveFactory(ReconnectingClientFactory):
 
     noisy = False
     factor = 2.0
-    jitter = 0.2
+    jitter = 0.1
+    """Standard deviation of a pause, as a share of it."""
 
     def __init__(
         self,

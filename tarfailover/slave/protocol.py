@@ -16,7 +16,7 @@ from zope.interface import implementer
 from tarfailover.config import SlaveConfig
 from tarfailover.deadline import Deadline
 from tarfailover.errors import ConnectionLostError, LinkError, PeerError, ProtocolError
-from tarfailover.ids import RecordId, SegmentId
+from tarfailover.ids import RecordId, SegmentId, text
 from tarfailover.wire import messages
 from tarfailover.wire.messages import (
     Answer,
@@ -237,8 +237,18 @@ class SlaveProtocol(Int32StringReceiver):
     def _on_part(self, number: int, piece: memoryview) -> None:
         pending = self._stream(number, Get)
         for item in pending.parser.feed(piece):
+            self._check_turn(pending, item.segment)
             pending.items += 1
             pending.on_item(item)
+
+    def _check_turn(self, pending: _Pending, segment: SegmentId) -> None:
+        """Raise ProtocolError unless `segment` is the next of those asked for."""
+        ids = pending.message.ids if isinstance(pending.message, Get) else ()
+        if pending.items == len(ids) or ids[pending.items] != segment:
+            raise ProtocolError(
+                f"segment {text(segment)} came as number {pending.items + 1} of an answer to "
+                f"{len(ids)}, and was not asked for there"
+            )
 
     def _stream(self, number: int, kind: type[Request]) -> _Pending:
         """The request that a piece of a streamed answer belongs to: always the oldest one."""
@@ -251,6 +261,8 @@ class SlaveProtocol(Int32StringReceiver):
         return pending
 
     def _progress(self) -> None:
+        # A master that answers is alive; it reads on when it has answered enough.
+        self._stalled.progress()
         if self._held:
             return
         if self._idle.running:
@@ -275,6 +287,10 @@ class SlaveProtocol(Int32StringReceiver):
     def _on_end(self, number: int, end: End) -> None:
         pending = self._stream(number, Get)
         pending.parser.end()
+        if isinstance(pending.message, Get) and pending.items != len(pending.message.ids):
+            raise ProtocolError(
+                f"an answer ended after {pending.items} of {len(pending.message.ids)} segments"
+            )
         if (pending.items, pending.parser.size) != (end.segments, end.size):
             raise ProtocolError(
                 f"an answer of {pending.items} segments and {pending.parser.size} bytes was to "

@@ -91,7 +91,7 @@ class Pull:
             return
         while ids := self._transfer.next_request():
             got = self._protocol.get(ids, self._item)
-            got.addCallback(self._answered, ids).addErrback(self._fail)
+            got.addCallback(self._answered).addErrback(self._fail)
         if self._transfer.wants_list:
             self._transfer.list_again()
             self._list(b"")
@@ -112,10 +112,9 @@ class Pull:
         if self._batch_bytes >= BATCH:
             self._store()
 
-    def _answered(self, _: None, ids: list[SegmentId]) -> None:
+    def _answered(self, _: None) -> None:
         if self._finished:
             return
-        self._transfer.answered(ids)
         self._store()
         self._go_on()
 

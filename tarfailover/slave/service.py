@@ -26,6 +26,7 @@ from tarfailover.slave.factory import SlaveFactory
 from tarfailover.slave.protocol import SlaveProtocol
 from tarfailover.slave.pull import Pull
 from tarfailover.slave.status import Status, progress_line
+from tarfailover.store.durable import Disk
 from tarfailover.sync import Window
 from tarfailover.wire.messages import HeadIs, Hello, Welcome
 from tarfailover.workers import Workers
@@ -59,10 +60,13 @@ class SlaveService(Service):
         self._window = Window(config.window_max)
         self._ticking = LoopingCall(self._tick)
         self._ticking.clock = reactor
+        self._disk = Disk()
         self._busy = False
         self._cycles: Deferred[None] = succeed(None)
         self._pull: Pull | None = None
         self._first = True
+        self._link_error: LinkError | None = None
+        """Why the last connection ended."""
 
     # starting and stopping
 
@@ -75,8 +79,12 @@ class SlaveService(Service):
         opened.addErrback(self._cannot_start)
 
     def _open(self) -> Deferred[None]:
-        accept = self.config.accept_new_history
-        opening = self._in_thread(Copy.open, self.config.store, accept_new_history=accept)
+        opening = self._in_thread(
+            Copy.open,
+            self.config.store,
+            accept_new_history=self.config.accept_new_history,
+            disk=self._disk,
+        )
         return opening.addCallback(self._opened)
 
     def _opened(self, copy: Copy) -> None:
@@ -108,25 +116,30 @@ class SlaveService(Service):
         # The thread takes calls in order: a store that is being opened is open after this.
         await self._in_thread(_nothing)
         await self._close()
+        await self._workers.stop(self.config.deadline_drain)
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
         """Give the cycle up, let the store finish what it is writing, and close it."""
         super().stopService()  # type: ignore[no-untyped-call]
         if self._protocol is not None:
             self._protocol.fail(LinkError("the slave stops"))
-        stopping = Deferred.fromCoroutine(self._stop())
-        return stopping.addTimeout(self.config.deadline_drain, self._reactor).addBoth(self._stopped)
+        stopped: Deferred[None] = Deferred()
+        late = self._reactor.callLater(self.config.deadline_drain, self._late, stopped)
 
-    def _stopped(self, result: object) -> Deferred[None]:
-        """Whatever came of it: what is not finished is mended by the next start."""
-        if isinstance(result, Failure):
-            seconds = self.config.deadline_drain
-            error = DeadlineError("drain", seconds, "the store to be closed")
-            self._fatal(error)
-        return self._workers.stop(self.config.deadline_drain).addErrback(self._hangs)
+        def in_time(_: None) -> None:
+            if late.active():
+                late.cancel()
+                stopped.callback(None)
 
-    def _hangs(self, failure: Failure) -> None:
-        self._fatal(_told(failure, self.log))
+        stopping = Deferred.fromCoroutine(self._stop()).addErrback(self._cannot_start)
+        stopping.addCallback(in_time)
+        return stopped
+
+    def _late(self, stopped: Deferred[None]) -> None:
+        """A thread hangs in the disk; what is not finished is mended by the next start."""
+        seconds = self.config.deadline_drain
+        self._fatal(DeadlineError("drain", seconds, "the store to be closed"))
+        stopped.callback(None)
 
     async def _close(self) -> None:
         copy, self.copy = self.copy, None
@@ -134,7 +147,8 @@ class SlaveService(Service):
             return
         try:
             await self._in_thread(copy.close)
-        except TarFailoverError as error:
+        except Exception:  # noqa: BLE001 - whatever it is, the store was let go
+            error = _told(Failure(), self.log)
             self.log.error("{error}; the next start mends it", error=str(error))
 
     # the connection
@@ -149,6 +163,7 @@ class SlaveService(Service):
     def _lost(self, protocol: SlaveProtocol | None, error: LinkError) -> None:
         if protocol is self._protocol:
             self._protocol = None
+            self._link_error = error
         if self.running and not self._busy and str(error) != self.status.why:
             self.status.fail(error)
 
@@ -166,6 +181,9 @@ class SlaveService(Service):
         while again and self.running and protocol is self._protocol:
             again = await self._total(protocol)
         self._busy = False
+        lost = self._link_error if self._protocol is None else None
+        if self.running and lost and self.status.state in (status.IN_SYNC, status.SYNCING):
+            self.status.fail(lost)
 
     async def _total(self, protocol: SlaveProtocol) -> bool:
         """One cycle, whose outcome becomes the status, whatever it is."""
@@ -184,7 +202,8 @@ class SlaveService(Service):
         """Begin anew from the connection on, and from the store on if that is at fault."""
         if self.running:
             self.status.fail(told)
-        protocol.fail(told if isinstance(told, LinkError) else LinkError(str(error)))
+        if Status.needs_new_connection(told):
+            protocol.fail(told if isinstance(told, LinkError) else LinkError(str(error)))
         if Status.needs_new_store(told):
             await self._close()
 

@@ -11,8 +11,8 @@ from tarfailover.errors import (
     ConnectionLostError,
     DeadlineError,
     DivergedError,
+    LinkError,
     PeerError,
-    StoreError,
     TarFailoverError,
 )
 from tarfailover.sync import Progress
@@ -27,6 +27,7 @@ DIVERGED = "diverged"
 FAILED = "failed"
 
 _REFUSALS = (ErrorCode.NOT_READY, ErrorCode.BUSY, ErrorCode.VERSION)
+_ANSWERS = (ErrorCode.NOT_READY, ErrorCode.HEAD_GONE)
 _PASSING = (ErrorCode.GOING_AWAY, ErrorCode.HEAD_GONE, ErrorCode.SEGMENT_GONE, ErrorCode.DEADLINE)
 
 
@@ -73,9 +74,14 @@ class Status:
         self.become(outcome(error), str(error))
 
     @staticmethod
+    def needs_new_connection(error: TarFailoverError) -> bool:
+        """Whether more was lost than the answer to one question."""
+        return not (isinstance(error, PeerError) and error.code in _ANSWERS)
+
+    @staticmethod
     def needs_new_store(error: TarFailoverError) -> bool:
-        """Whether the store must be opened anew before it is used again."""
-        return isinstance(error, StoreError)
+        """Whether the store must be opened anew: it is at fault, or nobody knows what is."""
+        return not isinstance(error, LinkError)
 
 
 def progress_line(progress: Progress, seconds: float) -> str:

@@ -7,14 +7,14 @@ together once the whole circle is there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from tarfailover.errors import FormatError
-from tarfailover.ids import RecordId, SegmentId
-from tarfailover.store.intake import Arrival, verify
+from tarfailover.errors import FormatError, SegmentMissingError
+from tarfailover.ids import RecordId, SegmentId, text
+from tarfailover.store.intake import Arrival, checked, with_blobs
 from tarfailover.store.opentar import Incoming
 from tarfailover.store.writer import StoreWriter
 
@@ -25,14 +25,17 @@ what is left to sync when the process is told to stop."""
 _ITEM = np.dtype([("segment", "V16"), ("length", ">u4")])
 
 
+Rejection = tuple[SegmentId, str]
+"""A segment that was not what it claimed to be, and why."""
+
+
 class Receipt(NamedTuple):
     """What became of a batch."""
 
     stored: tuple[SegmentId, ...] = ()
     missing: tuple[SegmentId, ...] = ()
     """Segments that something needs and that are neither stored nor waiting."""
-    rejected: tuple[tuple[SegmentId, str], ...] = ()
-    """Segments that were not what they claimed to be, and why."""
+    rejected: tuple[Rejection, ...] = ()
     waiting: int = 0
     """Bytes of the segments that are kept until what they need has come."""
 
@@ -47,23 +50,29 @@ class Receiver:
         self._unsynced = 0
 
     def lacking(self, items: bytes) -> bytes:
-        """Those of `items`, n × (16 bytes id | u32 length), that are not stored."""
+        """Those of `items`, n × (16 bytes id | u32 length), that are neither stored nor waiting."""
         rows = np.frombuffer(items, _ITEM)
-        return rows[self.writer.absent(rows["segment"].tobytes())].tobytes()
+        absent = rows[self.writer.absent(rows["segment"].tobytes())].tobytes()
+        if not self._waiting:
+            return absent
+        pieces = (absent[at : at + _ITEM.itemsize] for at in range(0, len(absent), _ITEM.itemsize))
+        return b"".join(piece for piece in pieces if piece[:16] not in self._waiting)
 
     def take(self, arrivals: Iterable[Arrival]) -> Receipt:
         """Verify `arrivals` and store what can be stored; raises StoreIOError."""
-        rejected: list[tuple[SegmentId, str]] = []
+        rejected: list[Rejection] = []
         verified: list[Incoming] = []
         for arrival in arrivals:
             try:
-                verified.append(verify(arrival, self.writer.read))
+                verified.append(checked(arrival))
             except FormatError as error:
                 rejected.append((arrival.segment, str(error)))
-        ready, missing = self._sort(verified)
+        ready, missing = self._sort(verified, rejected)
         return self._store(ready, missing, rejected)
 
-    def _sort(self, verified: Sequence[Incoming]) -> tuple[list[Incoming], list[SegmentId]]:
+    def _sort(
+        self, verified: Sequence[Incoming], rejected: list[Rejection]
+    ) -> tuple[list[Incoming], list[SegmentId]]:
         """What can be stored now, in order; and what is missing for the rest."""
         references = [each for segment in verified for each in segment.references]
         absent = set(self.writer.lacking(references))
@@ -71,12 +80,11 @@ class Receiver:
         missing: list[SegmentId] = []
         for segment in verified:
             lacks = {r for r in segment.references if r in absent and r not in ready}
-            lacks.discard(segment.segment)
             if lacks:
                 self._keep(segment, lacks)
                 missing += lacks
             else:
-                self._release(segment, ready)
+                self._release(segment, ready, rejected)
         return list(ready.values()), [m for m in missing if m not in ready]
 
     def _keep(self, segment: Incoming, lacks: set[SegmentId]) -> None:
@@ -84,13 +92,19 @@ class Receiver:
         for each in lacks:
             self._needed_by.setdefault(each, []).append(segment.segment)
 
-    def _release(self, segment: Incoming, ready: dict[SegmentId, Incoming]) -> None:
+    def _release(
+        self, segment: Incoming, ready: dict[SegmentId, Incoming], rejected: list[Rejection]
+    ) -> None:
         """Let `segment` pass, and all that waited for it and for nothing else."""
         passing = [segment]
         while passing:
             each = passing.pop()
-            ready[each.segment] = each
             self._waiting.pop(each.segment, None)
+            # Only now is there all that it refers to, where long blob ids may lie.
+            whole = self._with_blobs(each, ready, rejected)
+            if whole is None:
+                continue
+            ready[each.segment] = whole
             for name in self._needed_by.pop(each.segment, ()):
                 if name in self._waiting:
                     waiter, lacks = self._waiting[name]
@@ -98,11 +112,26 @@ class Receiver:
                     if not lacks:
                         passing.append(waiter)
 
+    def _with_blobs(
+        self, segment: Incoming, beside: Mapping[SegmentId, Incoming], rejected: list[Rejection]
+    ) -> Incoming | None:
+        """The segment with its blob ids, read from what is stored or `beside` it."""
+
+        def read(wanted: SegmentId) -> bytes:
+            near = beside.get(wanted)
+            return b"".join(near.chunks) if near else self.writer.read(wanted)
+
+        try:
+            return with_blobs(segment, read)
+        except FormatError as error:
+            rejected.append((segment.segment, f"segment {text(segment.segment)}: {error}"))
+            return None
+
     def _store(
         self,
         ready: Sequence[Incoming],
         missing: Iterable[SegmentId],
-        rejected: Iterable[tuple[SegmentId, str]] = (),
+        rejected: Iterable[Rejection] = (),
     ) -> Receipt:
         self.writer.store(ready)
         self._unsynced += sum(each.length for each in ready)
@@ -128,9 +157,12 @@ class Receiver:
         }
         if missing:
             return self._store([], missing)
-        ready = [segment for segment, _ in self._waiting.values()]
+        circles = {name: segment for name, (segment, _) in self._waiting.items()}
+        rejected: list[Rejection] = []
+        found = [self._with_blobs(each, circles, rejected) for each in _references_first(circles)]
         self.forget()
-        return self._store(ready, ())
+        # A circle with a bad segment is brought anew: none of it may be stored without that.
+        return self._store([] if rejected else [each for each in found if each], (), rejected)
 
     def forget(self) -> None:
         """Drop what waits: the attempt to complete its head is given up."""
@@ -145,3 +177,20 @@ class Receiver:
         """Move the head; raises SegmentMissingError, StoreIOError."""
         self.writer.commit(head, time_ms)
         self._unsynced = 0
+
+
+def _references_first(segments: Mapping[SegmentId, Incoming]) -> Iterator[Incoming]:
+    """All of `segments`; only within a circle one may stand before what it refers to."""
+    entered: set[SegmentId] = set()
+    for root in segments:
+        path = [(root, iter((root,)))] if root not in entered else []
+        while path:
+            name, targets = path[-1]
+            target = next((t for t in targets if t in segments and t not in entered), None)
+            if target is not None:
+                entered.add(target)
+                path.append((target, iter(segments[target].references)))
+                continue
+            path.pop()
+            if path:
+                yield segments[name]

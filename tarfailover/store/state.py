@@ -49,7 +49,7 @@ class SlaveState:
             data = file.read(_LIMIT)
         try:
             return cls._of(json.loads(data))
-        except (ValueError, TypeError, KeyError, FormatError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError, FormatError) as error:
             raise DamagedStoreError(
                 f"{path}: not the state of a slave ({error}); remove the file: the slave then "
                 "looks everything up again"
@@ -59,15 +59,20 @@ class SlaveState:
     def _of(cls, found: Any) -> SlaveState:
         if found["format"] != FORMAT:
             raise ValueError(f"format {found['format']!r} is not known")
+        repository, epoch, cursor = found["repository"], found["epoch"], found["cursor"]
+        if not isinstance(repository, str) or type(epoch) is not int or epoch < 0:
+            raise ValueError(
+                f"repository {repository!r} and epoch {epoch!r} are no name and number"
+            )
         heads = tuple(str(RecordId.parse(head)) for head in found["heads"])
-        bytes.fromhex(found["cursor"])
-        return cls(str(found["repository"]), int(found["epoch"]), str(found["cursor"]), heads)
+        bytes.fromhex(cursor)
+        return cls(repository, epoch, cursor, heads)
 
     def save(self, directory: Path, disk: Disk) -> None:
         """Keep this state, durably; raises StoreIOError."""
         document = json.dumps({"format": FORMAT, **asdict(self)}, indent=1)
         disk.replace_file(directory / NAME, document.encode("ascii") + b"\n")
 
-    def with_head(self, head: RecordId) -> SlaveState:
-        """The state in which `head` may be the head too."""
-        return replace(self, heads=tuple(dict.fromkeys([str(head), *self.heads]))[:2])
+    def with_head(self, head: RecordId, before: RecordId | None) -> SlaveState:
+        """The state in which `head` may be the head, or still the one `before`."""
+        return replace(self, heads=(str(head), *([str(before)] if before else [])))
