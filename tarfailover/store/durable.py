@@ -135,8 +135,9 @@ def _write_all(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
 
 
 def _rest(buffers: Sequence[Buffer], done: int) -> list[Buffer]:
-    for place, buffer in enumerate(buffers):
-        if done < len(buffer):
-            return [memoryview(buffer)[done:], *buffers[place + 1 :]]
-        done -= len(buffer)
-    return []
+    """What is left of `buffers` behind the first `done` bytes, of which there are more."""
+    place = 0
+    while done >= len(buffers[place]):
+        done -= len(buffers[place])
+        place += 1
+    return [memoryview(buffers[place])[done:], *buffers[place + 1 :]]

@@ -120,19 +120,22 @@ class Follower:
 
         Raises as `open` does; the previous snapshot stays in place then.
         """
-        for attempt in range(1, ATTEMPTS + 1):
-            final = attempt == ATTEMPTS
-            try:
-                if self._refresh(final=final):
-                    break
-            except StoreIOError as error:
-                if final or not isinstance(error.__cause__, FileNotFoundError):
-                    raise
+        left = ATTEMPTS
+        while not self._attempt(final=left == 1):
             self._signature = None
+            left -= 1
         return self.snapshot
 
+    def _attempt(self, *, final: bool) -> bool:
+        """False if a file vanished, or no good head was found, while the directory changed."""
+        try:
+            return self._refresh(final=final)
+        except StoreIOError as error:
+            if final or not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            return False
+
     def _refresh(self, *, final: bool) -> bool:
-        """False if the directory changed meanwhile so that no good head was found."""
         signature = self._look()
         if signature == self._signature:
             return True

@@ -232,11 +232,12 @@ def test_blob_ids_short_and_long_are_found_again(tmp_path: Path) -> None:
     far = with_records(10, [STRING])
     near = with_records(11, [STRING, SHORT, (8, b"\xf0" + struct.pack(">HI", 0, 0))])
     other = with_records(12, [(8, b"\xf0" + struct.pack(">HI", 1, 0))], (far.segment,))
+    more = other._replace(segment=data_id(13))
     make_store(
         tmp_path,
         {
             "data00000a.tar": [far],
-            "data00001a.tar": tar_bytes("", [near, other], closed=False),
+            "data00001a.tar": tar_bytes("", [near, other, more], closed=False),
         },
     )
     for reader in recover(tmp_path, QuickDisk(), 0).readers:
@@ -244,6 +245,7 @@ def test_blob_ids_short_and_long_are_found_again(tmp_path: Path) -> None:
     assert blobs_after(tmp_path) == {
         near.segment: [BLOB, b"i" * 5000],
         other.segment: [b"i" * 5000],
+        more.segment: [b"i" * 5000],
     }
 
 

@@ -120,6 +120,18 @@ def test_a_closed_reader_reads_no_other_file(tmp_path: Path) -> None:
         os.close(fd)
 
 
+def test_a_system_that_reads_little_at_a_time_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, size, at: real(fd, min(size, 100), at))
+    reader = opened(tmp_path, CLOSED)
+    assert reader.read(0, len(CLOSED)) == CLOSED
+    assert reader.read(10, 2 * len(CLOSED)) == CLOSED[10:]
+    assert list(reader.entries()) == entries_of(SAMPLES)
+    reader.release()
+
+
 # what a segment must be
 
 
