@@ -37,6 +37,14 @@ def verify(arrival: Arrival, read: blobids.Read) -> Incoming:
 
     `read` gives the segments stored before, where long blob ids may lie.
     """
+    return with_blobs(checked(arrival), read)
+
+
+def checked(arrival: Arrival) -> Incoming:
+    """The arrival, verified, but not yet looked through for blob ids; raises FormatError.
+
+    This much can be told of a segment whose references have not come yet.
+    """
     segment, announced, length, chunks = arrival
     crc = 0
     for chunk in chunks:
@@ -54,5 +62,16 @@ def verify(arrival: Arrival, read: blobids.Read) -> Incoming:
         generation, references = segments.inspect(segment, data)
     except FormatError as error:
         raise error.within(f"segment {text(segment)}") from None
-    blobs = blobids.mentioned(segment, data, references, read)
-    return Incoming(segment, crc, generation, references, blobs, length, [data])
+    return Incoming(segment, crc, generation, references, (), length, [data])
+
+
+def with_blobs(incoming: Incoming, read: blobids.Read) -> Incoming:
+    """The segment with the external blob ids that it mentions; raises FormatError.
+
+    `read` gives the segments to which it refers.
+    """
+    if is_bulk(incoming.segment):
+        return incoming
+    data = bytes(incoming.chunks[0])
+    blobs = blobids.mentioned(incoming.segment, data, incoming.references, read)
+    return incoming._replace(blobs=blobs) if blobs else incoming

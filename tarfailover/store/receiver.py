@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tarfailover.errors import FormatError, SegmentMissingError
+from tarfailover.errors import FormatError
 from tarfailover.ids import RecordId, SegmentId, text
 from tarfailover.store.intake import Arrival, checked, with_blobs
 from tarfailover.store.opentar import Incoming
@@ -26,7 +26,7 @@ _ITEM = np.dtype([("segment", "V16"), ("length", ">u4")])
 
 
 Rejection = tuple[SegmentId, str]
-"""A segment that was not what it claimed to be, and why."""
+"""A segment, and what is wrong with it."""
 
 
 class Receipt(NamedTuple):
@@ -36,6 +36,7 @@ class Receipt(NamedTuple):
     missing: tuple[SegmentId, ...] = ()
     """Segments that something needs and that are neither stored nor waiting."""
     rejected: tuple[Rejection, ...] = ()
+    """Segments that were not what they claimed to be, and why."""
     waiting: int = 0
     """Bytes of the segments that are kept until what they need has come."""
 
