@@ -54,22 +54,24 @@ def stored_in(directory: Path, known: dict[SegmentId, bytes]) -> set[SegmentId]:
 
 def heads_of(directory: Path) -> list[RecordId]:
     """Every head that the journal names, oldest first."""
-    data = (directory / lines.NAME).read_bytes()
-    return [line.head for line in lines.parse(data)]
+    path = directory / lines.NAME
+    return [line.head for line in lines.parse(path.read_bytes())] if path.exists() else []
 
 
 def same(master: Path, slave: Path) -> None:
     """Both have the same head, and byte for byte the same closure; the slave's has no fault."""
     with Follower.open(master) as one, Follower.open(slave) as other:
         comparison = StoreComparison(one.snapshot, other.snapshot)
-        assert list(comparison.run()) == []
+        differences = list(comparison.run())
+        assert not differences, differences
         assert comparison.segments > 0
     sound(slave)
 
 
 def sound(directory: Path) -> None:
     """A check finds no fault."""
-    assert [str(f) for f in StoreCheck(directory).run() if f.severity == FAULT] == []
+    faults = [str(f) for f in StoreCheck(directory).run() if f.severity == FAULT]
+    assert not faults, faults
 
 
 def every_head_is_whole(directory: Path) -> list[RecordId]:

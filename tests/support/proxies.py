@@ -27,6 +27,8 @@ STRIKE_SECONDS = 20.0
 """Until a fault strikes that is waited for."""
 END_SECONDS = 5.0
 """Until all connections are gone at the end."""
+HELD_BUFFER = 32 * 1024
+"""The kernel's receive buffer for what is held."""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -197,6 +199,9 @@ class Flow:
     def join(self, source: Any, target: Any) -> None:
         """Begin."""
         self._source, self._target = source, target
+        if self._fault is not None and self._fault.does == "hold":
+            # Else the kernel takes in what the proxy does not, and nobody feels that it is held.
+            source.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, HELD_BUFFER)
         if target.connected:
             target.registerProducer(self, True)
         source.resumeProducing()
@@ -306,4 +311,5 @@ class Side(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
         """This end is gone."""
+        self.connected = 0
         self.pair.gone()
