@@ -106,7 +106,8 @@ class Process:
 
     def usage(self) -> Usage:
         """What it has used until now; also right after its end, before `stop`."""
-        return Usage(_cpu(Path(f"/proc/{self.pid}/stat"), 15), self._main())
+        main = self._main()  # first: the process has then used at least as much
+        return Usage(_cpu(Path(f"/proc/{self.pid}/stat"), 15), main)
 
     def _main(self) -> float:
         return _cpu(Path(f"/proc/{self.pid}/task/{self.pid}/stat"), 13)

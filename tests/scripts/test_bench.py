@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -57,7 +58,9 @@ def test_loopback_copies_every_kind_of_store_whole(results: Any) -> None:
         ours = row["ours"]
         assert 0 < ours["seconds"] < ours["whole"]
         assert ours["rate"] == pytest.approx(row["bytes"] / ours["seconds"])
-        assert 0 <= ours["receiver_main"] <= ours["receiver_cpu"]
+        # The kernel counts a thread and its process in ticks, each rounded by itself.
+        tick = 2**30 / row["bytes"] / os.sysconf("SC_CLK_TCK")
+        assert 0 <= ours["receiver_main"] <= ours["receiver_cpu"] + 2 * tick
         assert ours["receiver_start"] > 0
         assert min(ours["sender_peak"], ours["receiver_peak"]) > 10 * MIB
 
