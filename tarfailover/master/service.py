@@ -24,6 +24,9 @@ from tarfailover.workers import Workers
 THREADS = 4
 """Threads that read from the disk, for all clients together."""
 
+LEAST_DRAIN = 0.5
+"""Seconds for the threads to end, if the clients have used up all of the time to stop."""
+
 
 class MasterService(Service):
     """Serves the store of `config`.
@@ -47,7 +50,6 @@ class MasterService(Service):
         self._in_thread = self._workers.run
         self._follower: Follower | None = None
         self._looking: LoopingCall | None = None
-        self._looked_last: Deferred[Any] = succeed(None)
         """Fires when no look is under way any more, once looking was stopped."""
         self._told = ""
 
@@ -97,7 +99,7 @@ class MasterService(Service):
         self.log.info("listening on {where}", where=_where(port))
         self._looking = LoopingCall(self._look)
         self._looking.clock = self._reactor
-        self._looked_last = self._looking.start(self.config.scan_interval, now=False)
+        self._looking.start(self.config.scan_interval, now=False)
 
     def _not_listening(self, failure: Failure) -> None:
         raise ConfigError(
@@ -127,9 +129,10 @@ class MasterService(Service):
     def stopService(self) -> Deferred[Any]:  # noqa: N802 - Twisted's name
         """Tell the clients, let answers end until the drain deadline, and close the store."""
         super().stopService()  # type: ignore[no-untyped-call]
+        self._stop_by = self._reactor.seconds() + self.config.deadline_drain
         waiting: list[Deferred[Any]] = [self._drain()]
         if self._looking is not None and self._looking.running:
-            waiting.append(self._looked_last)
+            # A look that is under way ends with its thread.
             self._looking.stop()
         if self.port is not None:
             waiting.append(maybeDeferred(self.port.stopListening))
@@ -149,7 +152,8 @@ class MasterService(Service):
             client.transport.abortConnection()
 
     def _close(self, _: object) -> Deferred[None]:
-        stopped = self._workers.stop(self.config.deadline_drain)
+        left = self._stop_by - self._reactor.seconds()
+        stopped = self._workers.stop(max(left, LEAST_DRAIN))
         return stopped.addCallbacks(self._let_go, self._failed)
 
     def _let_go(self, _: None) -> None:

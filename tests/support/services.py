@@ -18,6 +18,8 @@ from tarfailover.slave.service import SlaveService
 
 IN_SYNC_SECONDS = 60.0
 """Until a slave has caught up."""
+STOP_SECONDS = 30.0
+"""For a service to stop, on a busy machine."""
 START_SECONDS = 10.0
 """Until a master listens."""
 
@@ -62,7 +64,7 @@ class Master:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await maybeDeferred(self.service.stopService)
+        await within(STOP_SECONDS, "the master's stop", maybeDeferred(self.service.stopService))
         assert not self.fatal, f"the master gave up: {self.fatal[0]}"
 
 
@@ -112,7 +114,7 @@ class Slave:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await maybeDeferred(self.service.stopService)
+        await within(STOP_SECONDS, "the slave's stop", maybeDeferred(self.service.stopService))
         assert not self.fatal, f"the slave gave up: {self.fatal[0]}"
 
 
