@@ -27,9 +27,10 @@ _guard = threading.Lock()
 class RepositoryLock:
     """Held from `acquire` to `release`; the file stays, as with Oak."""
 
-    def __init__(self, fd: int, key: tuple[int, int]) -> None:
+    def __init__(self, fd: int, key: tuple[int, int], path: Path) -> None:
         self._fd = fd
         self._key = key
+        self._path = path
 
     @classmethod
     def acquire(cls, directory: Path) -> RepositoryLock:
@@ -47,7 +48,15 @@ class RepositoryLock:
                 raise
             key = _key(os.fstat(fd))
             _held.add(key)
-        return cls(fd, key)
+        return cls(fd, key, path)
+
+    def confirm(self) -> None:
+        """Take the lock once more, which costs next to nothing while it is held.
+
+        Somebody in this process may have opened and closed the file, to copy it say, and
+        dropped the lock so. Raises StoreLockedError if another process has it now.
+        """
+        _lock(self._fd, self._path)
 
     def release(self) -> None:
         """Give the lock back; harmless when called twice."""

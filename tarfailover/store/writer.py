@@ -20,6 +20,7 @@ from tarfailover.errors import (
     NoHeadError,
     SegmentMissingError,
     StoreIOError,
+    StoreLockedError,
     TarFailoverError,
 )
 from tarfailover.format import manifest
@@ -66,7 +67,7 @@ class StoreWriter:
         self._table = SegmentTable()
         self._current: OpenTar | None = None
         self._names_dirty = False
-        self._failure: StoreIOError | None = None
+        self._failure: StoreIOError | StoreLockedError | None = None
         self._closed = False
 
     @classmethod
@@ -235,6 +236,7 @@ class StoreWriter:
             self._drop(tar)
             return
         with self._poisoned_by_errors():
+            self._lock.confirm()
             tar.seal(int(self._clock()))
         tar.close()
         self._current = None
@@ -253,7 +255,8 @@ class StoreWriter:
 
         Raises SegmentMissingError if its closure is not whole, and FormatError for a
         record in a bulk segment; then nothing changes. Raises StoreIOError; then which
-        of both is the head shows when the store is opened again.
+        of both is the head shows when the store is opened again. Raises StoreLockedError
+        if the lock was lost to another process; then nothing more may be written.
         """
         self._check_usable()
         if not is_data(head.segment):
@@ -263,6 +266,7 @@ class StoreWriter:
             raise SegmentMissingError(f"head {head} cannot be set: {missing_text(found)}")
         self.flush()
         with self._poisoned_by_errors():
+            self._lock.confirm()
             self._journal.append(head, time_ms)
         self._finder.learn(found, len(self._table))
         self.head, self._time_ms = head, time_ms
@@ -317,7 +321,7 @@ class StoreWriter:
         if self._closed:
             raise TarFailoverError(f"{self.directory}: this writer is closed")
         if self._failure is not None:
-            raise StoreIOError(
+            raise type(self._failure)(
                 f"{self._failure}; nothing more is written: close the store and open it again"
             ) from self._failure
 
@@ -326,7 +330,7 @@ class StoreWriter:
         """Remember an error of the disk where a second try would prove nothing."""
         try:
             yield
-        except StoreIOError as error:
+        except (StoreIOError, StoreLockedError) as error:
             self._failure = error
             raise
 

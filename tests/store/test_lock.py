@@ -10,10 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from stores import QuickDisk, head_in, leaf
 
 from tarfailover.errors import StoreIOError, StoreLockedError
+from tarfailover.format.tar import TarName
 from tarfailover.store import lock
 from tarfailover.store.lock import RepositoryLock
+from tarfailover.store.tarreader import TarReader
+from tarfailover.store.writer import StoreWriter
 
 SECONDS = 30
 HOLD = """
@@ -71,6 +75,34 @@ def test_the_same_process_gets_it_once_by_whatever_path(tmp_path: Path) -> None:
     held.release()
     held.release()
     assert tried(tmp_path / "store") == "locked"
+
+
+def test_a_lock_that_a_copy_of_the_file_dropped_is_taken_again(tmp_path: Path) -> None:
+    with RepositoryLock.acquire(tmp_path) as held:
+        (tmp_path / lock.NAME).read_bytes()
+        held.confirm()
+        assert tried(tmp_path) == "refused"
+
+
+def test_a_lock_that_was_dropped_and_taken_by_another_is_lost(tmp_path: Path) -> None:
+    writer = StoreWriter.open(tmp_path, create=True, disk=QuickDisk())
+    sample = leaf(1)
+    writer.append(sample.segment, sample.data)
+    (tmp_path / lock.NAME).read_bytes()
+    command = [sys.executable, "-c", HOLD, str(tmp_path / lock.NAME)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(StoreLockedError, match="another process"):
+            writer.commit(head_in(sample.segment), 1)
+        with pytest.raises(StoreLockedError, match="nothing more is written"):
+            writer.flush()
+        writer.close()
+        holder.communicate(timeout=SECONDS)
+    assert not (tmp_path / "journal.log").exists()
+    reader = TarReader.open(tmp_path / "data00000a.tar", TarName(0))
+    assert reader.index is None
+    reader.release()
 
 
 def test_a_lock_file_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
