@@ -29,10 +29,11 @@ from tarfailover.ids import SegmentId, text
 from tarfailover.store.receiver import Receipt
 from tarfailover.wire.messages import MAX_IDS
 
-REQUEST_BYTES = 1024 * 1024
+REQUEST_BYTES = 4 * 1024 * 1024
 """Bytes that one GET asks for."""
-WINDOW_FLOOR = 4 * 1024 * 1024
-"""Bytes asked for and not yet come, at the least: what a fast LAN needs."""
+WINDOW_FLOOR = 32 * 1024 * 1024
+"""Bytes asked for and not yet come, at the least: 5 Gbit/s at 50 ms. Only ids wait in the
+master meanwhile, and what comes too fast is not read, so it costs no memory."""
 WAITING_LIMIT = 64 * 1024 * 1024
 """Bytes of segments that came before what they refer to."""
 TRIES = 3
@@ -115,8 +116,10 @@ class Transfer:
         lengths = [length for _, length in _ITEM.iter_unpack(lacking)]
         if not lengths:
             return
-        if max(lengths) > MAX_SEGMENT:
-            raise ProtocolError(f"a segment is listed with {max(lengths)} bytes")
+        # Nor 0: a window in bytes would not bound how many of them are asked for.
+        for length in (min(lengths), max(lengths)):
+            if not 1 <= length <= MAX_SEGMENT:
+                raise ProtocolError(f"a segment is listed with {length} bytes")
         self._blocks.append(lacking)
         self._listed += len(lengths)
         self._listed_bytes += sum(lengths)
@@ -134,10 +137,14 @@ class Transfer:
         self._offset = self._listed = self._listed_bytes = 0
 
     def arrived(self, segment: SegmentId, size: int) -> None:
-        """A whole segment came off the wire; raises ProtocolError if it was not asked for."""
+        """A whole segment came off the wire; raises ProtocolError if it was not asked for so."""
         expected = self._asked.pop(segment, None)
         if expected is None:
             raise ProtocolError(f"segment {text(segment)} came without being asked for")
+        if size != expected and expected != MAX_SEGMENT:
+            raise ProtocolError(
+                f"segment {text(segment)} came with {size} bytes and was listed with {expected}"
+            )
         if self._wanting and self._asked_bytes + REQUEST_BYTES >= self._window.size:
             self._window.came(expected)
         self._asked_bytes -= expected
@@ -160,9 +167,11 @@ class Transfer:
         for segment, why in receipt.rejected:
             self._again(segment, why)
         if receipt.waiting > WAITING_LIMIT:
-            raise ProtocolError(
-                f"{receipt.waiting} bytes of segments came before what they refer to"
-            )
+            if not self._behind_cursor:
+                raise ProtocolError(
+                    f"{receipt.waiting} bytes of segments came before what they refer to"
+                )
+            self._relist = True
         self._need(receipt.missing)
 
     def _again(self, segment: SegmentId, why: str) -> None:
@@ -242,7 +251,10 @@ class Transfer:
 
     @property
     def wants_list(self) -> bool:
-        """Whether the whole list must be asked for now: the cursor left too much out."""
+        """Whether the whole list must be asked for now: the cursor left too much out.
+
+        What waits in the store is to be forgotten before: it is listed again.
+        """
         return self._relist and not self._listing and not self._under_way
 
     @property

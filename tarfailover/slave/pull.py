@@ -15,7 +15,7 @@ from tarfailover.store.receiver import Receipt, Receiver
 from tarfailover.sync import Progress, Transfer, Window
 from tarfailover.wire.stream import Refusal, Segment
 
-BATCH = 1024 * 1024
+BATCH = 2 * 1024 * 1024
 """Bytes that are handed to the store at a time."""
 BACKLOG_HIGH = 32 * 1024 * 1024
 """Bytes on their way to the disk at which the connection is read no further."""
@@ -94,6 +94,7 @@ class Pull:
             got.addCallback(self._answered).addErrback(self._fail)
         if self._transfer.wants_list:
             self._transfer.list_again()
+            self._in_thread(self._receiver.forget).addErrback(self._fail)
             self._list(b"")
         elif self._transfer.idle and not self._batch and not self._checking:
             self._checking = True
