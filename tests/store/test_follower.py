@@ -192,6 +192,35 @@ def test_an_empty_tar_without_index_beside_others(follower: Follower, store: Pat
     assert shown.entry(CHAIN[3].segment)[0].name.number == 2
 
 
+def test_a_tar_between_others_takes_its_place(tmp_path: Path) -> None:
+    tars = {NAME: CHAIN[:2], "data00002a.tar": CHAIN[3:5]}
+    store = make_store(tmp_path / "store", tars, [CHAIN[1].segment])
+    with Follower.open(store) as follower:
+        write(store / "data00001a.tar", tar_bytes("data00001a.tar", CHAIN[2:3]))
+        add_heads(store, CHAIN[4].segment)
+        assert number_of(follower.refresh()) == 4
+        assert [r.name.number for r in follower.snapshot.tars.readers] == [0, 1, 2]
+
+
+def test_what_was_taken_up_is_not_looked_at_again(
+    follower: Follower, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(store / "data00001a.tar", open_tar(3, 4))
+    add_heads(store, CHAIN[3].segment)
+    shown = follower.refresh()
+
+    def tar_names(_: Path) -> list[directories.TarName]:
+        raise AssertionError("nothing has changed")
+
+    monkeypatch.setattr(directories, "tar_names", tar_names)
+    assert follower.refresh() is shown
+
+
+def test_the_rows_of_indexes_are_given_back(follower: Follower) -> None:
+    for reader in follower.snapshot.tars.readers:
+        assert reader.index is not None and len(reader.index.entries) == 0
+
+
 # cleanup and recovery beside it
 
 
@@ -390,6 +419,39 @@ def test_another_error_is_no_reason_to_try_again(
         follower.refresh()
     monkeypatch.undo()
     assert follower.refresh().contains(CHAIN[3].segment)
+
+
+def test_an_error_between_two_new_tars_takes_up_none_of_them_twice(
+    follower: Follower, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        write(
+            store / f"data{number:05}a.tar",
+            tar_bytes(f"data{number:05}a.tar", CHAIN[2 + number : 3 + number]),
+        )
+    add_heads(store, CHAIN[4].segment)
+    real = TarReader.open
+
+    def broken(path: Path, name: directories.TarName) -> TarReader:
+        if name.number == 2:
+            raise StoreIOError("the disk is broken")
+        return real(path, name)
+
+    monkeypatch.setattr(TarReader, "open", broken)
+    with pytest.raises(StoreIOError, match="broken"):
+        follower.refresh()
+    monkeypatch.undo()
+    assert number_of(follower.refresh()) == 4
+    assert follower.snapshot.count == 5 and len(follower.snapshot.tars.readers) == 3
+
+
+def test_a_head_that_came_after_the_first_look_waits_for_the_next_one(
+    follower: Follower, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(store / "data00001a.tar", open_tar(3, 4))
+    vanishing(monkeypatch, lambda: add_heads(store, CHAIN[9].segment))
+    assert number_of(follower.refresh()) == 2
+    assert follower.head().skipped == ()
 
 
 def test_a_listing_from_two_moments_is_made_anew_when_the_head_is_not_whole(
