@@ -22,12 +22,19 @@ from tarfailover.errors import LinkError, PeerError, ProtocolError
 from tarfailover.format.segment import MAX_SEGMENT
 from tarfailover.ids import SegmentId
 from tarfailover.store.receiver import Receipt
-from tarfailover.sync import REQUEST_BYTES, WINDOW_FLOOR, Progress, Transfer, Window
+from tarfailover.sync import Progress, Transfer, Window
 from tarfailover.wire.messages import MAX_IDS
 
 MIB = 1024 * 1024
 STEPS = 20_000
 """Things that may happen in one run before it counts as endless."""
+
+
+@pytest.fixture(autouse=True)
+def small_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes at which a few segments fill a window, whatever is tuned for real links."""
+    monkeypatch.setattr(sync, "REQUEST_BYTES", MIB)
+    monkeypatch.setattr(sync, "WINDOW_FLOOR", 4 * MIB)
 
 
 def item(segment: SegmentId, length: int) -> bytes:
@@ -359,7 +366,7 @@ def test_requests_are_of_a_bounded_size() -> None:
     transfer = Transfer(data_id(0), Window(64 * MIB), cursor=False)
     transfer.listed(b"".join(item(data_id(n), 250_000) for n in range(100)))
     ids = transfer.next_request()
-    assert REQUEST_BYTES <= 250_000 * len(ids) < REQUEST_BYTES + MAX_SEGMENT
+    assert sync.REQUEST_BYTES <= 250_000 * len(ids) < sync.REQUEST_BYTES + MAX_SEGMENT
     tiny = Transfer(data_id(0), Window(64 * MIB), cursor=False)
     tiny.listed(b"".join(item(data_id(n), 1) for n in range(MAX_IDS + 1)))
     assert [len(tiny.next_request()) for _ in range(3)] == [MAX_IDS, 1, 0]
@@ -373,7 +380,7 @@ def test_the_window_grows_only_where_it_is_what_limits() -> None:
     assert free.window.size == 32 * MIB
     held = Rig(master, Store(master), first, window=Window(64 * MIB))
     held.run()
-    assert held.window.size > WINDOW_FLOOR
+    assert held.window.size > sync.WINDOW_FLOOR
 
 
 def test_the_window_stays_within_its_limit() -> None:
@@ -381,7 +388,13 @@ def test_the_window_stays_within_its_limit() -> None:
     for _ in range(100):
         window.came(MIB)
     assert window.size == 10 * MIB
-    assert Window(1).size == REQUEST_BYTES
+
+
+def test_a_window_smaller_than_a_segment_lets_one_through_at_a_time() -> None:
+    master = chain(4)
+    rig = Rig(master, Store(master), last, window=Window(1))
+    rig.run()
+    assert rig.asked == master.whole
 
 
 # a cursor that is wrong
