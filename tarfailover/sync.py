@@ -56,9 +56,14 @@ class Window:
     """
 
     def __init__(self, limit: int) -> None:
-        self.limit = max(limit, REQUEST_BYTES)
-        self.size = min(WINDOW_FLOOR, self.limit)
+        self.limit = limit
+        self.size = min(WINDOW_FLOOR, limit)
         self._came = 0
+
+    @property
+    def request(self) -> int:
+        """Bytes to ask for in one GET."""
+        return min(REQUEST_BYTES, self.size)
 
     def came(self, size: int) -> None:
         """Count `size` bytes that came while the window was full."""
@@ -141,11 +146,11 @@ class Transfer:
         expected = self._asked.pop(segment, None)
         if expected is None:
             raise ProtocolError(f"segment {text(segment)} came without being asked for")
-        if size != expected and expected != MAX_SEGMENT:
+        if expected not in (size, MAX_SEGMENT):
             raise ProtocolError(
                 f"segment {text(segment)} came with {size} bytes and was listed with {expected}"
             )
-        if self._wanting and self._asked_bytes + REQUEST_BYTES >= self._window.size:
+        if self._wanting and self._asked_bytes + self._window.request >= self._window.size:
             self._window.came(expected)
         self._asked_bytes -= expected
         self._storing.add(segment)
@@ -213,7 +218,7 @@ class Transfer:
         """
         ids: list[SegmentId] = []
         size = 0
-        while self._wanting and len(ids) < MAX_IDS and size < REQUEST_BYTES:
+        while self._wanting and len(ids) < MAX_IDS and size < self._window.request:
             if self._asked and self._asked_bytes >= self._window.size:
                 break
             early = bool(self._first)

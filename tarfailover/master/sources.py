@@ -20,7 +20,7 @@ from tarfailover.format.tar import BLOCK, padded
 from tarfailover.ids import SegmentId, text
 from tarfailover.store import closure
 from tarfailover.store.heads import missing_text
-from tarfailover.store.snapshot import Position, Snapshot
+from tarfailover.store.snapshot import Place, Position, Snapshot
 from tarfailover.store.tarreader import TarReader
 from tarfailover.wire import stream
 from tarfailover.wire.messages import (
@@ -173,6 +173,7 @@ class GetSource:
         self.request = request
         self._snapshots = [snapshot.acquire() for snapshot in snapshots]
         self._ids = ids
+        self._places: list[Place | None] | None = None
         self._next = 0
         self._size = 0
         self._rest: list[stream.Piece] = []
@@ -197,8 +198,9 @@ class GetSource:
 
     def _last(self, pieces: Sequence[stream.Piece]) -> bytes:
         self.ended = True
-        chunk, sent = stream.parts(self.request, pieces)
-        return chunk + framed(self.request, End(len(self._ids), self._size + sent))
+        size = self._size + sum(map(len, pieces))
+        end = framed(self.request, End(len(self._ids), size))
+        return stream.parts(self.request, pieces, end)[0]
 
     def close(self) -> None:
         """See `Source`."""
@@ -208,35 +210,33 @@ class GetSource:
 
     def _pieces(self) -> list[stream.Piece]:
         """The items of the next segments that lie side by side in one tar."""
-        segment = self._ids[self._next]
-        place = self._locate(segment)
+        places = self._located()
+        segment, place = self._ids[self._next], places[self._next]
         if place is None:
             self._next += 1
             why = f"segment {text(segment)} is not, or no longer, in the master's store"
             return list(stream.refusal(segment, ErrorCode.SEGMENT_GONE, why))
-        reader, entry = place
-        run = [entry]
-        end = _end(entry)
-        while (following := self._follows(reader, end, len(run))) is not None:
-            run.append(following)
-            end = _end(following)
-            if end - run[0].position >= CHUNK:
+        run = [place.entry]
+        end = _end(place.entry)
+        for following in islice(places, self._next + 1, None):
+            if following is None or following.reader is not place.reader:
                 break
+            if following.entry.position - BLOCK != end or end - run[0].position >= CHUNK:
+                break
+            run.append(following.entry)
+            end = _end(following.entry)
         self._next += len(run)
-        return list(_items(reader, run, end))
+        return list(_items(place.reader, run, end))
 
-    def _locate(self, segment: SegmentId) -> tuple[TarReader, IndexEntry] | None:
-        for snapshot in self._snapshots:
-            if snapshot.contains(segment):
-                return snapshot.entry(segment)
-        return None
-
-    def _follows(self, reader: TarReader, end: int, ahead: int) -> IndexEntry | None:
-        at = self._next + ahead
-        place = self._locate(self._ids[at]) if at < len(self._ids) else None
-        if place is None or place[0] is not reader or place[1].position - BLOCK != end:
-            return None
-        return place[1]
+    def _located(self) -> list[Place | None]:
+        """Where the segments lie; all looked up at once, in the first thread that asks."""
+        if self._places is None:
+            self._places = self._snapshots[0].places(self._ids)
+            for snapshot in self._snapshots[1:]:
+                others = snapshot.places(self._ids) if None in self._places else self._places
+                both = zip(self._places, others, strict=True)
+                self._places = [mine or other for mine, other in both]
+        return self._places
 
 
 def _end(entry: IndexEntry) -> int:

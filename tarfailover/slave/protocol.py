@@ -9,7 +9,6 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -17,6 +16,7 @@ from tarfailover.config import SlaveConfig
 from tarfailover.deadline import Deadline
 from tarfailover.errors import ConnectionLostError, LinkError, PeerError, ProtocolError
 from tarfailover.ids import RecordId, SegmentId, text
+from tarfailover.slave.framing import FrameReceiver
 from tarfailover.wire import messages
 from tarfailover.wire.messages import (
     Answer,
@@ -78,7 +78,7 @@ class _WriteWatch:
         self._stalled.stop()
 
 
-class SlaveProtocol(Int32StringReceiver):
+class SlaveProtocol(FrameReceiver):
     """One connection to a master.
 
     `welcomed` is called once the master has introduced itself, `lost` when the
@@ -87,7 +87,6 @@ class SlaveProtocol(Int32StringReceiver):
     """
 
     MAX_LENGTH = messages.MAX_ANSWER_FRAME
-    transport: Any
 
     def __init__(
         self,
@@ -97,6 +96,7 @@ class SlaveProtocol(Int32StringReceiver):
         welcomed: Callable[[SlaveProtocol, Welcome], None],
         lost: Callable[[SlaveProtocol, LinkError], None],
     ) -> None:
+        super().__init__()
         self._config = config
         self._clock = clock
         self._hello = hello
@@ -222,15 +222,15 @@ class SlaveProtocol(Int32StringReceiver):
 
     # answers
 
-    def stringReceived(self, string: bytes) -> None:  # noqa: N802
+    def frameReceived(self, frame: memoryview) -> None:  # noqa: N802
         """A whole frame came."""
         if self._failure is not None:
             return
         try:
-            if string[:1] == _PART:
-                self._on_part(int.from_bytes(string[1:5], "big"), memoryview(string)[5:])
+            if frame and frame[0] == Part.TYPE:
+                self._on_part(int.from_bytes(frame[1:5], "big"), frame[5:])
             else:
-                self._on_answer(*messages.decode_answer(string))
+                self._on_answer(*messages.decode_answer(bytes(frame)))
         except LinkError as error:
             self.fail(error)
 
@@ -326,7 +326,6 @@ class SlaveProtocol(Int32StringReceiver):
         pending.done.callback(result)
 
 
-_PART = bytes([Part.TYPE])
 _FINAL = (
     ErrorCode.PROTOCOL,
     ErrorCode.VERSION,

@@ -36,6 +36,10 @@ class Incoming(NamedTuple):
     """The data, in pieces that need not be joined."""
 
 
+START_SYNC_EVERY = 8 * 1024 * 1024
+"""Bytes after which the kernel is asked to begin to write them out."""
+
+
 class OpenTar:
     """A tar without an index, owned by one writer."""
 
@@ -48,6 +52,8 @@ class OpenTar:
         self.size = reader.scan_end
         self._blobs: BinaryReferences = {}
         self._dirty = False
+        self._started = self.size
+        """Where what the kernel was asked to write out ends."""
 
     @classmethod
     def create(cls, directory: Path, name: TarName, disk: Disk) -> OpenTar:
@@ -84,6 +90,9 @@ class OpenTar:
         self._dirty = True
         self._disk.write(self._fd, self.path, buffers, self.size)
         self.size = at
+        if at - self._started >= START_SYNC_EVERY:
+            self._disk.start_sync(self._fd, self._started, at - self._started)
+            self._started = at
         self.reader.extend(found)
         for each in segments:
             self.mention(each.generation, each.segment, each.blobs)

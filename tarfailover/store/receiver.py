@@ -18,7 +18,7 @@ from tarfailover.store.intake import Arrival, checked, with_blobs
 from tarfailover.store.opentar import Incoming
 from tarfailover.store.writer import StoreWriter
 
-SYNC_EVERY = 64 * 1024 * 1024
+SYNC_EVERY = 256 * 1024 * 1024
 """Bytes after which what was stored is synced: bounds what a power failure costs and
 what is left to sync when the process is told to stop."""
 
@@ -75,7 +75,7 @@ class Receiver:
         self, verified: Sequence[Incoming], rejected: list[Rejection]
     ) -> tuple[list[Incoming], list[SegmentId]]:
         """What can be stored now, in order; and what is missing for the rest."""
-        references = [each for segment in verified for each in segment.references]
+        references = list({each for segment in verified for each in segment.references})
         absent = set(self.writer.lacking(references))
         ready: dict[SegmentId, Incoming] = {}
         missing: list[SegmentId] = []

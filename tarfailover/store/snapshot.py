@@ -13,11 +13,13 @@ from itertools import accumulate
 from types import TracebackType
 from typing import NamedTuple
 
+import numpy as np
+
 from tarfailover.errors import FormatError, SegmentMissingError, TarFailoverError
 from tarfailover.format import segment as segments
 from tarfailover.format.index import IndexEntry
 from tarfailover.format.journal import JournalLine
-from tarfailover.ids import Generation, RecordId, SegmentId, is_bulk, text
+from tarfailover.ids import NO_GENERATION, Generation, RecordId, SegmentId, is_bulk, text
 from tarfailover.store.edges import Edges, Source, StoredGraph, Tables
 from tarfailover.store.table import Array, Columns, SegmentTable
 from tarfailover.store.tarreader import TarReader
@@ -37,6 +39,14 @@ class Head(NamedTuple):
     def line(self) -> JournalLine:
         """The line of the journal that makes this the head."""
         return JournalLine(self.record, self.time_ms)
+
+
+class Place(NamedTuple):
+    """Where a segment lies."""
+
+    reader: TarReader
+    entry: IndexEntry
+    """Without the generation, which is not looked up."""
 
 
 class Position(NamedTuple):
@@ -142,6 +152,17 @@ class Snapshot:
         if rank < 0:
             raise SegmentMissingError(f"segment {text(segment)} is in no tar of the store")
         return self.tars.readers[self.tar_of(rank)], self.table.entry(rank)
+
+    def places(self, ids: Sequence[SegmentId]) -> list[Place | None]:
+        """Where each of `ids` lies, or None; for many ids much faster than `entry` for each."""
+        ranks = self.find_all(b"".join(ids))
+        tars = np.array(self.tars.starts, "i8").searchsorted(ranks, "right") - 1
+        rows = zip(tars.tolist(), ranks.tolist(), self.table.spans(ranks), ids, strict=True)
+        readers = self.tars.readers
+        return [
+            Place(readers[tar], IndexEntry(segment, *span, NO_GENERATION)) if rank >= 0 else None
+            for tar, rank, span, segment in rows
+        ]
 
     def read(self, segment: SegmentId) -> bytes:
         """The data of `segment`, verified; raises SegmentMissingError, DamagedStoreError."""

@@ -119,9 +119,11 @@ class SegmentTable:
 
     def append(self, entries: Iterable[IndexEntry]) -> None:
         """Add segments behind the last one; of two copies the first keeps being found."""
-        for entry in entries:
-            if self.find(entry.segment) < 0:
-                self._ranks[entry.segment] = self._size + len(self._tail)
+        entries = list(entries)
+        found = self.find_all(b"".join(entry.segment for entry in entries)).tolist()
+        for entry, rank in zip(entries, found, strict=True):
+            if rank < 0:
+                self._ranks.setdefault(entry.segment, self._size + len(self._tail))
             self._tail.append(entry)
 
     def merged(self) -> SegmentTable:
@@ -209,6 +211,21 @@ class SegmentTable:
             ids[place] = np.frombuffer(entry.segment, KEY)[0]
             lengths[place] = entry.length
         return ids.tobytes(), lengths
+
+    def spans(self, ranks: Array) -> list[tuple[int, int]]:
+        """Position and length of the segments at `ranks`; nonsense for a rank of -1."""
+        inside = ranks < self._size
+        low = np.where(inside & (ranks >= 0), ranks, 0)
+        if self._size:
+            rows = zip(self._base.position[low].tolist(), self._base.length[low].tolist(),
+                       strict=True)  # fmt: skip
+            spans = list(rows)
+        else:
+            spans = [(0, 0)] * len(ranks)
+        for place in np.flatnonzero(~inside).tolist():
+            entry = self._tail[int(ranks[place]) - self._size]
+            spans[place] = entry.position, entry.length
+        return spans
 
     def columns(self, start: int, stop: int) -> Columns:
         """The columns of the ranks from `start` to before `stop`."""

@@ -67,6 +67,7 @@ class StoreWriter:
         self._table = SegmentTable()
         self._current: OpenTar | None = None
         self._names_dirty = False
+        self._walked: tuple[tuple[object, ...], closure.Closure] | None = None
         self._failure: StoreIOError | StoreLockedError | None = None
         self._closed = False
 
@@ -168,8 +169,12 @@ class StoreWriter:
         return [each.segment for each in found.missing]
 
     def _walk(self, head: SegmentId) -> closure.Closure:
-        with self._bare() as snapshot:
-            return closure.walk(snapshot, [head], self._finder.known)
+        """The closure of `head`; kept, since a commit follows a look for what is missing."""
+        key = head, len(self._table), self.head
+        if self._walked is None or self._walked[0] != key:
+            with self._bare() as snapshot:
+                self._walked = key, closure.walk(snapshot, [head], self._finder.known)
+        return self._walked[1]
 
     # writing
 
@@ -196,9 +201,7 @@ class StoreWriter:
         self._check_usable()
         batch: list[Incoming] = []
         size = 0
-        for each in _distinct(segments):
-            if self.contains(each.segment):
-                continue
+        for each in self._new(segments):
             batch.append(each)
             size += 512 + -(-each.length // 512) * 512
             if self._size() + size >= self._tar_limit:
@@ -206,6 +209,11 @@ class StoreWriter:
                 self._seal()
                 batch, size = [], 0
         self._write(batch)
+
+    def _new(self, segments: Sequence[Incoming]) -> list[Incoming]:
+        """Those of `segments` that are not stored, once each, in their order."""
+        distinct = {each.segment: each for each in segments}
+        return [distinct[segment] for segment in self.lacking(list(distinct))]
 
     def _size(self) -> int:
         return self._current.size if self._current else 0
@@ -269,6 +277,7 @@ class StoreWriter:
             self._lock.confirm()
             self._journal.append(head, time_ms)
         self._finder.learn(found, len(self._table))
+        self._walked = None
         self.head, self._time_ms = head, time_ms
 
     def flush(self) -> None:
@@ -341,7 +350,3 @@ def _check(directory: Path, *, create: bool) -> None:
         refuse_other_directory(directory)
     else:
         check_manifest(directory)
-
-
-def _distinct(segments: Sequence[Incoming]) -> list[Incoming]:
-    return list({each.segment: each for each in segments}.values())
