@@ -53,8 +53,6 @@ class Follower:
         self._tars = no_tars().acquire()
         self._table = SegmentTable()
         self._signature: _Signature | None = None
-        self._torn = False
-        """Whether a refresh ended in the middle, so that the next one begins anew."""
         self._guard = threading.Lock()
         self._closed = False
         self.snapshot = Snapshot(self._table, self._tars, None)
@@ -197,20 +195,20 @@ class Follower:
     # taking up what is new
 
     def _take_up(self, names: Names) -> None:
-        growth = self._is_growth(names)
-        self._torn = True
-        if not (growth and self._grow(names)):
+        if not (self._is_growth(names) and self._grow(names)):
             self._rebuild(names)
         self._table = self._table.merged()
         shown = self._tars.readers, self._tars.starts
         if shown != (tuple(self._readers), tuple(self._starts)):
             self._tars.release()
             self._tars = tars_of(self._readers, self._starts).acquire()
-        self._torn = False
 
     def _is_growth(self, names: Names) -> bool:
-        """Whether what was known is still there as it was, and the rest lies behind it."""
-        if not self._readers or self._torn:
+        """Whether what was known is still there as it was, and the rest lies behind it.
+
+        It does not after an error in the middle, when a tar was taken up but not its name.
+        """
+        if not self._readers:
             return False
         if any(names.get(name) != inode for name, inode in self._names.items()):
             return False
