@@ -9,6 +9,7 @@ import pytest
 from replicate import replicate
 from stores import closure_in, state_of
 
+from tarfailover.store.check import StoreCheck
 from tarfailover.store.follower import Follower
 
 
@@ -27,3 +28,4 @@ def test_a_store_of_oak(fixture_store: Callable[[str], Path], tmp_path: Path, na
     replicate(original, copy)
     assert state_of(original) == before
     same_head_and_closure(original, copy)
+    assert list(StoreCheck(copy).run()) == []
