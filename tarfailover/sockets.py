@@ -11,6 +11,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from twisted.protocols.policies import ProtocolWrapper
+
 _LIMITS = {
     socket.SO_SNDBUF: Path("/proc/sys/net/core/wmem_max"),
     socket.SO_RCVBUF: Path("/proc/sys/net/core/rmem_max"),
@@ -37,10 +39,18 @@ def _limit(option: int) -> int:
         return 0
 
 
+STEP = 1024 * 1024
+"""Bytes given to, or taken from, the kernel in one call: fewer turns of the reactor."""
+
+
 def tune(transport: Any, option: int, size: int) -> None:
     """Set up a connection: no delay for small frames, keep-alive, and one buffer."""
+    while isinstance(transport, ProtocolWrapper):  # TLS: the socket is below it
+        transport = transport.transport
     handle = getattr(transport, "getHandle", lambda: None)()
     if isinstance(handle, socket.socket) and handle.family != socket.AF_UNIX:
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
+        transport.bufferSize = STEP
+        transport.SEND_LIMIT = STEP
         set_buffer(handle, option, size)
