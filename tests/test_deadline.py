@@ -1,0 +1,104 @@
+"""A deadline passes once, at its time, unless there was progress or an end."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.task import Clock
+
+from tarfailover.deadline import Deadline
+from tarfailover.errors import DeadlineError
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def passed() -> list[DeadlineError]:
+    return []
+
+
+@pytest.fixture
+def deadline(clock: Clock, passed: list[DeadlineError]) -> Deadline:
+    return Deadline(clock, "idle", 10, "the head", passed.append)
+
+
+def test_it_passes_once_and_names_what_was_waited_for(
+    deadline: Deadline, clock: Clock, passed: list[DeadlineError]
+) -> None:
+    deadline.start()
+    clock.advance(9.9)
+    assert passed == []
+    assert deadline.running
+    clock.advance(0.2)
+    (error,) = passed
+    assert str(error) == "deadline idle of 10 s passed while waiting for the head"
+    assert (error.name, error.seconds, error.what) == ("idle", 10, "the head")
+    assert not deadline.running
+    clock.advance(100)
+    assert len(passed) == 1
+
+
+def test_before_it_is_started_nothing_passes(
+    deadline: Deadline, clock: Clock, passed: list[DeadlineError]
+) -> None:
+    deadline.progress()
+    deadline.stop()
+    clock.advance(100)
+    assert (passed, deadline.running, clock.getDelayedCalls()) == ([], False, [])
+
+
+@pytest.mark.parametrize("again", [Deadline.progress, Deadline.start])
+def test_progress_or_another_start_begins_anew(
+    deadline: Deadline, clock: Clock, passed: list[DeadlineError], again: object
+) -> None:
+    assert callable(again)
+    deadline.start()
+    for _ in range(5):
+        clock.advance(9)
+        again(deadline)
+    assert len(clock.getDelayedCalls()) == 1
+    clock.advance(9.9)
+    assert passed == []
+    clock.advance(0.2)
+    assert len(passed) == 1
+
+
+def test_what_was_stopped_does_not_pass_and_leaves_nothing(
+    deadline: Deadline, clock: Clock, passed: list[DeadlineError]
+) -> None:
+    deadline.start()
+    deadline.stop()
+    deadline.stop()
+    assert clock.getDelayedCalls() == []
+    deadline.progress()
+    clock.advance(100)
+    assert passed == []
+
+
+def test_it_can_be_started_again_after_its_end(
+    deadline: Deadline, clock: Clock, passed: list[DeadlineError]
+) -> None:
+    deadline.start()
+    deadline.stop()
+    deadline.start()
+    clock.advance(10)
+    deadline.start()
+    clock.advance(10)
+    assert len(passed) == 2
+
+
+def test_it_can_be_started_by_what_it_calls(clock: Clock) -> None:
+    times: list[float] = []
+
+    def passing(_: DeadlineError) -> None:
+        times.append(clock.seconds())
+        deadline.start()
+
+    deadline = Deadline(clock, "idle", 10, "the head", passing)
+    deadline.start()
+    clock.pump([10, 10, 10])
+    assert times == [10, 20, 30]
+    deadline.stop()
+    assert clock.getDelayedCalls() == []
