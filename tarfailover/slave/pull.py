@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tarfailover.errors import LinkError
 from tarfailover.ids import SegmentId
 from tarfailover.slave.protocol import SlaveProtocol
 from tarfailover.store.intake import Arrival
@@ -32,6 +34,8 @@ class Pull:
     `done` fires with the cursor behind what was listed once the closure is whole in the
     store; it fails with a LinkError or a StoreError. What was stored stays stored.
     """
+
+    log = Logger()
 
     def __init__(
         self,
@@ -156,10 +160,17 @@ class Pull:
         if self._finished:
             return
         self._finished = True
-        self._batch = []
         self._protocol.go_on()
+        if self._batch and isinstance(failure.value, LinkError):
+            # However often a thin line breaks, each time there is less to bring.
+            self._in_thread(_take, self._receiver, self._batch).addErrback(self._not_kept)
+        self._batch = []
         forgotten = self._in_thread(self._receiver.forget)
         forgotten.addBoth(lambda _: self.done.errback(failure))
+
+    def _not_kept(self, failure: Failure) -> None:
+        """The next cycle has the same trouble, and makes it a state."""
+        self.log.warn("what had come is not kept: {why}", why=failure.getErrorMessage())
 
 
 def _nothing() -> None:

@@ -164,6 +164,22 @@ def bytes_of_a_copy(store: Path, tmp_path: Path) -> int:
     return moved
 
 
+def test_what_came_whole_before_a_cut_is_kept(rig: Rig, tmp_path: Path, stored: Counted) -> None:
+    """However thin the line and however often it breaks: each time there is less to bring."""
+    samples = large(8, 60_000)
+    master = served(rig, store_of(tmp_path / "s", samples))
+    slave = SlaveSide(rig, tmp_path / "copy")
+    slave.service.startService()
+    rig.until(lambda: bool(rig.links), "a connection")
+    rig.link.cut_after = 200_000
+    rig.settle()
+    assert len(stored) == 3, "one answer of eight segments broke in the fourth"
+    rig.pass_time(3)
+    assert slave.state == status.IN_SYNC
+    assert len(stored) == len(samples)
+    finish(slave, master)
+
+
 def test_stopped_at_every_turn(store: Path, tmp_path: Path) -> None:
     """SIGTERM in the middle of whatever it does: stopped without time passing, store closed."""
     for turns in range(60):
