@@ -145,7 +145,7 @@ async def test_a_black_hole_while_waiting_for_a_head_ends_by_the_answer_deadline
 async def test_a_master_that_vanished_lets_go_of_the_slave(sample: Path, tmp_path: Path) -> None:
     """The other side of a black hole: the master keeps no client that takes nothing."""
     async with (
-        Master(sample, deadline_slow_reader=0.2, send_buffer=16 * 1024) as master,
+        Master(sample, deadline_slow_reader=0.2, send_buffer=256 * 1024) as master,
         Proxy(master.port, [Plan(down=Fault(500_000, "hold"))]) as proxy,
         _slave(tmp_path / "slave", proxy.port, receive_buffer=0) as slave,
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import re
 import signal
@@ -57,7 +58,7 @@ class Daemon:
             self._lines.put(line.rstrip("\n"))
         self._lines.put(None)
 
-    @property
+    @functools.cached_property
     def port(self) -> int:
         """Where a master listens."""
         return int(self.expect(r"listening on \S+:(\d+)")[1])
