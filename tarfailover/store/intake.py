@@ -25,11 +25,14 @@ class Arrival(NamedTuple):
     crc: int
     length: int
     chunks: Sequence[Buffer]
+    actual: int | None = None
+    """The checksum of the chunks, if whoever took them in has computed it."""
 
     @classmethod
     def of(cls, segment: SegmentId, data: bytes) -> Arrival:
         """A segment made in this process, whose checksum is that of its data."""
-        return cls(segment, zlib.crc32(data), len(data), [data])
+        crc = zlib.crc32(data)
+        return cls(segment, crc, len(data), [data], crc)
 
 
 def verify(arrival: Arrival, read: blobids.Read) -> Incoming:
@@ -45,10 +48,8 @@ def checked(arrival: Arrival) -> Incoming:
 
     This much can be told of a segment whose references have not come yet.
     """
-    segment, announced, length, chunks = arrival
-    crc = 0
-    for chunk in chunks:
-        crc = zlib.crc32(chunk, crc)
+    segment, announced, length, chunks, actual = arrival
+    crc = _checksum(chunks) if actual is None else actual
     if crc != announced or sum(map(len, chunks)) != length:
         raise FormatError(
             f"segment {text(segment)}: the checksum of its {length} bytes is {crc:08x}, "
@@ -63,6 +64,13 @@ def checked(arrival: Arrival) -> Incoming:
     except FormatError as error:
         raise error.within(f"segment {text(segment)}") from None
     return Incoming(segment, crc, generation, references, (), length, [data])
+
+
+def _checksum(chunks: Sequence[Buffer]) -> int:
+    crc = 0
+    for chunk in chunks:
+        crc = zlib.crc32(chunk, crc)
+    return crc
 
 
 def with_blobs(incoming: Incoming, read: blobids.Read) -> Incoming:
