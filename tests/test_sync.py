@@ -317,9 +317,19 @@ def test_a_transfer_ends_whole_or_with_a_typed_error(
 @given(masters(), st.randoms(use_true_random=False))
 def test_nothing_is_brought_twice_that_came_whole(master: Master, chance: random.Random) -> None:
     master.refused, master.corrupt = set(), {}
-    rig = Rig(master, Store(master), chance.randrange)
+    rig = Rig(master, Store(master), chance.randrange, window=Window(1))
     rig.run()
     assert len(rig.asked) == len(set(rig.asked))
+
+
+def test_what_was_needed_before_its_turn_in_the_list_is_not_brought_again() -> None:
+    first_one, between, other, late, head = names = [data_id(number) for number in range(5)]
+    references: dict[SegmentId, list[SegmentId]] = {name: [] for name in names}
+    references[first_one], references[head] = [late], names[:-1]
+    master = Master(dict.fromkeys(names, 10), references, [], names)
+    rig = Rig(master, Store(master), last, window=Window(1))
+    rig.run()
+    assert rig.asked == [first_one, between, late, other, head]
 
 
 # round trips, and the window
@@ -502,6 +512,23 @@ def test_what_nobody_asked_for_is_refused() -> None:
     transfer.arrived(data_id(0), 10)
     with pytest.raises(ProtocolError, match="without being asked for"):
         transfer.arrived(data_id(0), 10)
+
+
+def test_what_comes_with_another_length_than_listed_is_refused() -> None:
+    transfer = transfer_of(10)
+    transfer.next_request()
+    with pytest.raises(ProtocolError, match="came with 11 bytes and was listed with 10"):
+        transfer.arrived(data_id(0), 11)
+
+
+def test_what_is_listed_twice_is_asked_for_once() -> None:
+    transfer = transfer_of(10, 20)
+    transfer.listed(item(data_id(1), 20) + item(data_id(2), 30))
+    assert transfer.next_request() == [data_id(0), data_id(1), data_id(2)]
+    transfer.arrived(data_id(0), 10)
+    # Not while it is on its way to the disk, either.
+    transfer.listed(item(data_id(0), 10))
+    assert transfer.next_request() == []
 
 
 def test_a_closure_that_never_gets_whole_ends(monkeypatch: pytest.MonkeyPatch) -> None:
