@@ -13,7 +13,7 @@ from tarfailover import config
 from tarfailover.config import MasterConfig
 from tarfailover.errors import TarFailoverError
 from tarfailover.master.service import MasterService
-from tarfailover.run_tap import fatal, keep_buffers, raise_file_limit, stop_on_signals
+from tarfailover.run_tap import fatal, keep_buffers, raise_file_limit, refuse, stop_on_signals
 
 
 class Options(usage.Options):
@@ -25,11 +25,11 @@ class Options(usage.Options):
     longdesc = config.HELP
 
     def postOptions(self) -> None:  # noqa: N802
-        """Merge with file and environment; raises UsageError with one sentence."""
+        """Merge with file and environment; ends the process if something is wrong there."""
         try:
             self["merged"] = config.load(MasterConfig, os.environ, dict(self))
         except TarFailoverError as error:
-            raise usage.UsageError(str(error)) from error
+            refuse(error)
 
 
 def makeService(options: Any) -> IService:  # noqa: N802 - Twisted's name

@@ -10,7 +10,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from twisted.logger import Logger
 
@@ -68,6 +68,16 @@ def stop_on_signals(reactor: Any) -> None:
 
     # The reactor installs its own handlers when it starts: these come after.
     reactor.callWhenRunning(install)
+
+
+def refuse(error: TarFailoverError) -> NoReturn:
+    """End the process before it has begun, with one sentence and the error's exit code.
+
+    Twistd answers a UsageError with all of its help in front, and an exit code that is 0
+    or 1, depending on its version.
+    """
+    sys.stderr.write(f"{error}\n")
+    raise SystemExit(error.exit_code)
 
 
 def fatal(reactor: Any) -> Callable[[TarFailoverError], None]:

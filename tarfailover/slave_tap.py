@@ -12,7 +12,7 @@ from twisted.python import usage
 from tarfailover import config
 from tarfailover.config import SlaveConfig
 from tarfailover.errors import TarFailoverError
-from tarfailover.run_tap import fatal, keep_buffers, raise_file_limit, stop_on_signals
+from tarfailover.run_tap import fatal, keep_buffers, raise_file_limit, refuse, stop_on_signals
 from tarfailover.slave.service import SlaveService
 
 
@@ -25,11 +25,11 @@ class Options(usage.Options):
     longdesc = config.HELP
 
     def postOptions(self) -> None:  # noqa: N802
-        """Merge with file and environment; raises UsageError with one sentence."""
+        """Merge with file and environment; ends the process if something is wrong there."""
         try:
             self["merged"] = config.load(SlaveConfig, os.environ, dict(self))
         except TarFailoverError as error:
-            raise usage.UsageError(str(error)) from error
+            refuse(error)
 
 
 def makeService(options: Any) -> IService:  # noqa: N802 - Twisted's name

@@ -199,7 +199,9 @@ def test_a_port_that_is_taken(sample: Path) -> None:
     ],
 )
 def test_an_option_that_is_wrong(options: tuple[object, ...], words: str) -> None:
-    """twistd ends by itself then, after its help, with its own code for it."""
-    said = refused(Daemon("tarfailover-master", *options))
-    assert said.code == 1
+    """One sentence is all that is printed."""
+    daemon = Daemon("tarfailover-master", *options)
+    said = refused(daemon)
+    assert said.code == 2
     assert words in said.words
+    assert len(daemon.seen) == 1

@@ -11,7 +11,10 @@ from services import START_SECONDS, Master, until, within
 from sides import HELLO, NEXT_TAR, TAR, RawSlave, chain, large, store_of
 from stores import add_heads, head_in, leaf, make_store, tar_bytes
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint, connectProtocol
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
 
 from tarfailover.config import MasterConfig
 from tarfailover.errors import (
@@ -65,18 +68,25 @@ async def fails_to_start(config: MasterConfig) -> TarFailoverError:
     return error
 
 
+class Taken:
+    """An endpoint that somebody else has. (A real one leaks its socket in Twisted 22.10.)"""
+
+    def listen(self, _: object) -> Deferred[IListeningPort]:
+        """Fail."""
+        return fail(CannotListenError("127.0.0.1", 8023, OSError("Address already in use")))
+
+
 @pytest_twisted.ensureDeferred
 async def test_an_address_in_use_is_fatal_with_a_remedy(store: Path) -> None:
-    async with Master(store) as master:
-        error = await fails_to_start(MasterConfig(store=store, port=master.port))
+    fatal: list[TarFailoverError] = []
+    service = MasterService(MasterConfig(store=store, port=0), reactor, fatal.append)
+    service._endpoint = Taken()
+    service.startService()
+    await until(lambda: bool(fatal), "giving up")
+    await service.stopService()
+    (error,) = fatal
     assert isinstance(error, ConfigError)
-    assert "--port" in str(error)
-
-
-@pytest_twisted.ensureDeferred
-async def test_an_interface_that_this_machine_has_not(store: Path) -> None:
-    error = await fails_to_start(MasterConfig(store=store, port=0, interface="192.0.2.1"))
-    assert isinstance(error, ConfigError)
+    assert "already in use" in str(error) and "--port" in str(error)
 
 
 @pytest_twisted.ensureDeferred
