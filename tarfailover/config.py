@@ -33,12 +33,16 @@ from tarfailover.settings import (
     setting,
     table,
 )
+from tarfailover.tls import rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 CONFIG_VARIABLE = PREFIX + "CONFIG"
 """The environment variable that names the file, as --config does."""
+
+FILE = (0, 4096)
+"""The lengths of a file's name, where none may be named."""
 
 HELP = (
     "Every option can also stand in the file of --config, with dots for the dashes "
@@ -74,14 +78,26 @@ class MasterConfig:
         (0, 1000),
     )
     allow_plaintext_listen: bool = flag(
-        "listen beyond loopback although nothing is encrypted and no client is authenticated"
+        "listen beyond loopback although nothing is encrypted or no client is authenticated"
     )
+    tls_certificate: str = setting(
+        "text", "", "PEM file with the certificate of this master; it turns TLS on", FILE
+    )
+    tls_key: str = setting("text", "", "PEM file with the key of tls_certificate", FILE)
+    tls_key_passphrase_file: str = setting(
+        "text", "", "file whose first line is the passphrase of tls_key", FILE
+    )
+    tls_ca: str = setting(
+        "text", "", "PEM file with the CAs of the slaves; each must show a certificate", FILE
+    )
+    tls_crl: str = setting("text", "", "PEM file with the revocation lists of tls_ca", FILE)
     scan_interval: float = seconds(
         0.2, "time between two looks into the directory for a new head", (0.01, 3600)
     )
     repository: str = setting(
         "text", "", "name that you give to this repository; the slaves are told it", (0, 255)
     )
+    deadline_tls_handshake: float = seconds(10.0, "time for the TLS handshake of a new client")
     deadline_hello: float = seconds(10.0, "time for a new client to introduce itself")
     deadline_request: float = seconds(30.0, "time for a request that has begun to arrive whole")
     deadline_idle_client: float = seconds(
@@ -118,6 +134,32 @@ class SlaveConfig:
     )
     master_host: str = setting("text", "127.0.0.1", "name or address of the master", (1, 255), "m")
     port: int = setting("whole", 8023, "TCP port of the master", (1, 65535), "p")
+    tls_ca: str = setting(
+        "text",
+        "",
+        "PEM file with the CAs of the master, or system for those of this machine; turns TLS on",
+        FILE,
+    )
+    tls_server_name: str = setting(
+        "text",
+        "",
+        "name or address in the master's certificate, if it is not master_host",
+        (0, 255),
+    )
+    tls_pin: str = setting(
+        "text", "", "SHA-256 fingerprints of the master's certificate; turns TLS on", (0, 1000)
+    )
+    tls_crl: str = setting("text", "", "PEM file with the revocation lists of tls_ca", FILE)
+    tls_certificate: str = setting(
+        "text", "", "PEM file with the certificate that this slave shows to the master", FILE
+    )
+    tls_key: str = setting("text", "", "PEM file with the key of tls_certificate", FILE)
+    tls_key_passphrase_file: str = setting(
+        "text", "", "file whose first line is the passphrase of tls_key", FILE
+    )
+    tls_trust_anyone: bool = flag(
+        "use TLS and accept any certificate: whoever answers is taken for the master"
+    )
     interval: float = seconds(
         5.0, "time from the start of one cycle of asking and pulling to the next", short="i"
     )
@@ -127,6 +169,7 @@ class SlaveConfig:
         (0, 600),
     )
     deadline_connect: float = seconds(10.0, "time for a connection to the master to be made")
+    deadline_tls_handshake: float = seconds(10.0, "time for the TLS handshake with the master")
     deadline_hello: float = seconds(10.0, "time for the master to introduce itself")
     deadline_answer: float = seconds(30.0, "time for the first bytes of an answer")
     deadline_idle: float = seconds(
@@ -161,17 +204,17 @@ AnyKind = type[MasterConfig] | type[SlaveConfig]
 # The value false asks for nothing, so it may stay.
 _OAK_NAMES = {
     "org.apache.sling.installer.configuration.persist": "set it to false or remove the line",
-    "secure": "TLS is not available; set it to false or remove the line",
+    "secure": "write tls.certificate and tls.key (master) or tls.ca (slave)",
     "primary.host": "write master.host",
     "standby.readtimeout": "write deadline.answer and deadline.idle, in seconds",
     "standby.autoclean": "set it to false or remove the line",
     "master.allowed-client-ip-ranges": "restrict the clients by interface or firewall",
     "primary.allowed-client-ip-ranges": "restrict the clients by interface or firewall",
-    "sslKeyFile": "TLS is not available; remove the line",
-    "sslKeyPassword": "TLS is not available; remove the line",
-    "sslChainFile": "TLS is not available; remove the line",
-    "sslValidateClient": "TLS is not available; set it to false or remove the line",
-    "sslSubjectPattern": "TLS is not available; remove the line",
+    "sslKeyFile": "write tls.key",
+    "sslKeyPassword": "write it into a file, and the name of that as tls.key.passphrase.file",
+    "sslChainFile": "write tls.certificate, with the chain in the same file",
+    "sslValidateClient": "write tls.ca with the CAs of the slaves",
+    "sslSubjectPattern": "write tls.server.name, a name in the master's certificate",
 }
 
 
@@ -205,7 +248,7 @@ def load(
 ) -> Config:
     """Read the file of --config or TARFAILOVER_CONFIG, if one is named, and merge.
 
-    A relative `store` becomes absolute, because a daemon changes its directory.
+    Relative paths become absolute, because a daemon changes its directory.
     Arguments and errors as for `merge`.
     """
     path = options.get("config")
@@ -215,7 +258,8 @@ def load(
         raise ConfigError(f"--config or {CONFIG_VARIABLE} is empty; name a file or leave it out")
     values = {} if path is None else osgi.read(Path(str(path)))
     config = merge(kind, values, environ, options)
-    return dataclasses.replace(config, store=config.store.absolute())
+    files: dict[str, Any] = rules.absolute(config)
+    return dataclasses.replace(config, store=config.store.absolute(), **files)
 
 
 def merge(
@@ -299,6 +343,7 @@ def _unknown(what: str, name: str, known: Iterable[str], remedy: str) -> NoRetur
 
 def _check(config: MasterConfig | SlaveConfig) -> None:
     """Refuse settings that are good one by one and not together; raises ConfigError."""
+    rules.check(config)
     if isinstance(config, MasterConfig):
         check_listener(config)
     elif config.retry_max < config.retry_initial:
@@ -314,9 +359,9 @@ def check_listener(config: MasterConfig) -> None:
         local, what = is_loopback_endpoint(config.endpoint), f"endpoint {config.endpoint!r}"
     else:
         local, what = is_loopback(config.interface), f"interface {config.interface!r}"
-    if not local and not config.allow_plaintext_listen:
-        raise ConfigError(
-            f"{what} can be reached from other machines, and the link is neither encrypted nor "
-            "authenticated; listen on 127.0.0.1 behind a tunnel, or accept it with "
-            "--allow-plaintext-listen"
-        )
+    if local or config.allow_plaintext_listen or rules.authenticated(config):
+        return
+    raise ConfigError(
+        f"{what} can be reached from other machines, and {rules.lacking(config)}, or listen on "
+        "127.0.0.1 behind a tunnel, or accept it with --allow-plaintext-listen"
+    )

@@ -19,7 +19,8 @@
         ├── PeerError            21   the peer answered with an error
         ├── DeadlineError        22   a named deadline passed
         ├── ConnectionLostError  23   no connection, or it ended in the middle
-        └── DivergedError        24   the slave's store is no copy of this master's
+        ├── DivergedError        24   the slave's store is no copy of this master's
+        └── TlsError             25   a certificate, a name, or a peer without TLS
 
 Every message names the file or the peer, the offset where there is one, and the
 remedy. Exit code 1 is kept for commands that worked and found a difference or a
@@ -166,3 +167,9 @@ class DivergedError(LinkError):
     """The slave's store holds what the master never had; it is not overwritten."""
 
     exit_code = 24
+
+
+class TlsError(LinkError):
+    """TLS failed: a certificate was refused, or the peer does not speak TLS."""
+
+    exit_code = 25

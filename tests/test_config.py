@@ -30,6 +30,36 @@ def from_text(kind: Any, text: str, *, options: Any = None, environ: Any = None)
     )
 
 
+# What else must be given for a setting of TLS to make sense.
+TLS_WITH = {
+    "master": {
+        "tls_certificate": {"TARFAILOVER_TLS_KEY": "k"},
+        "tls_key": {"TARFAILOVER_TLS_CERTIFICATE": "c"},
+        "tls_key_passphrase_file": {
+            "TARFAILOVER_TLS_CERTIFICATE": "c",
+            "TARFAILOVER_TLS_KEY": "k",
+        },
+        "tls_ca": {"TARFAILOVER_TLS_CERTIFICATE": "c", "TARFAILOVER_TLS_KEY": "k"},
+        "tls_crl": {
+            "TARFAILOVER_TLS_CERTIFICATE": "c",
+            "TARFAILOVER_TLS_KEY": "k",
+            "TARFAILOVER_TLS_CA": "a",
+        },
+    },
+    "slave": {
+        "tls_server_name": {"TARFAILOVER_TLS_CA": "a"},
+        "tls_crl": {"TARFAILOVER_TLS_CA": "a"},
+        "tls_certificate": {"TARFAILOVER_TLS_CA": "a", "TARFAILOVER_TLS_KEY": "k"},
+        "tls_key": {"TARFAILOVER_TLS_CA": "a", "TARFAILOVER_TLS_CERTIFICATE": "c"},
+        "tls_key_passphrase_file": {
+            "TARFAILOVER_TLS_CA": "a",
+            "TARFAILOVER_TLS_CERTIFICATE": "c",
+            "TARFAILOVER_TLS_KEY": "k",
+        },
+    },
+}
+
+
 def other_value(row: Setting) -> tuple[str, object]:
     """A good value of `row` that is not its default, as text and as merged."""
     default = row.default
@@ -37,6 +67,8 @@ def other_value(row: Setting) -> tuple[str, object]:
         return "true", True
     if row.kind == "path":
         return "elsewhere", Path("elsewhere")
+    if row.field == "tls_pin":
+        return "ab" * 32, "ab" * 32
     if row.kind == "text":
         return "localhost", "localhost"
     assert isinstance(default, (int, float))
@@ -110,10 +142,10 @@ def test_each_source_wins_over_the_one_before(kind: Any, row: Setting) -> None:
     allowed = {"TARFAILOVER_ALLOW_PLAINTEXT_LISTEN": "true"} if kind is MasterConfig else {}
     if row.field == "allow_plaintext_listen":
         allowed = {}
+    allowed = {**allowed, **TLS_WITH[MODES[kind]].get(row.field, {})}
     options: dict[str, Any] = {} if row.field == "store" else {"store": "s"}
     first = {"text": "::1", "path": "first", "flag": "false"}.get(row.kind, f"{row.lowest:.15g}")
-    if row.field == "retry_max":
-        first = "1"
+    first = {"retry_max": "1", "tls_pin": "cd" * 32}.get(row.field, first)
     file = osgi.parse(f'{row.osgi}="{first}"', "f")
     assert getattr(config.merge(kind, file, allowed, options), row.field) == row.convert(first)
     environ = {**allowed, row.environment: text}
@@ -160,7 +192,7 @@ def test_values_of_a_file_may_be_typed_or_text() -> None:
         (SlaveConfig, 'mode="standby"', 'is Oak\'s later name of this mode; write mode="slave"'),
         (MasterConfig, 'mode="primary"', 'is Oak\'s later name of this mode; write mode="master"'),
         (SlaveConfig, 'primary.host="h"', "primary.host is Oak's, not ours; write master.host"),
-        (SlaveConfig, 'secure=B"true"', "secure is Oak's, not ours; TLS is not available"),
+        (SlaveConfig, 'secure=B"true"', "secure is Oak's, not ours; write tls.certificate"),
         (SlaveConfig, 'standby.readtimeout=I"60000"', "write deadline.answer and deadline.idle"),
         (MasterConfig, 'master.allowed-client-ip-ranges=["::1"]', "interface or firewall"),
     ],
@@ -283,7 +315,8 @@ def test_every_option_reaches_its_field(kind: Any, row: Setting) -> None:
         arguments += ["-s", "s"]
     options = options_class(kind)
     options.parseOptions(arguments)
-    assert getattr(config.merge(kind, {}, {}, options), row.field) == value
+    environ = TLS_WITH[MODES[kind]].get(row.field, {})
+    assert getattr(config.merge(kind, {}, environ, options), row.field) == value
 
 
 @given(

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from tarfailover import __version__
-from tarfailover.cli import reading, verifying, writing
+from tarfailover.cli import certs, reading, verifying, writing
 from tarfailover.cli.commands import BROKEN_PIPE, INTERRUPTED, WRITING, exit_codes
 from tarfailover.cli.output import Output
 from tarfailover.errors import ContentError, StoreIOError, TarFailoverError
@@ -63,6 +63,6 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"tarfailover {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (reading, verifying, writing):
+    for group in (reading, verifying, writing, certs):
         group.declare(commands)
     return top

@@ -29,6 +29,9 @@ FEATURES: tuple[str, ...] = ()
 MAX_QUEUED = 512
 """Streamed answers that one client may wait for; then its requests are read no further."""
 
+_TLS_HANDSHAKE = 0x1603
+"""The first two bytes of a client that begins TLS: RFC 8446, 5.1."""
+
 
 class Waiter:
     """A HEAD that waits for the head to move."""
@@ -108,8 +111,10 @@ class MasterProtocol(Int32StringReceiver):
 
     def lengthLimitExceeded(self, length: int) -> None:  # noqa: N802
         """A frame is announced that is longer than any request can be."""
-        limit = self.MAX_LENGTH
-        self._end(ErrorCode.TOO_LARGE, f"a frame of {length} bytes; {limit} are allowed", 0)
+        why = f"a frame of {length} bytes; {self.MAX_LENGTH} are allowed"
+        if length >> 16 == _TLS_HANDSHAKE:
+            why = "the slave begins TLS, and this master has none; name tls_certificate and tls_key"
+        self._end(ErrorCode.TOO_LARGE, why, 0)
 
     def _too_late(self, error: DeadlineError) -> None:
         if error.name == "slow-reader":

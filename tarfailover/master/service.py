@@ -16,8 +16,10 @@ from twisted.python.failure import Failure
 from tarfailover.config import MasterConfig
 from tarfailover.errors import ConfigError, TarFailoverError
 from tarfailover.master.factory import MasterFactory
+from tarfailover.master.security import MasterSecurity
 from tarfailover.store.follower import Follower
 from tarfailover.store.state import SlaveState
+from tarfailover.tls import rules
 from tarfailover.wire.messages import ErrorCode
 from tarfailover.workers import Workers
 
@@ -46,6 +48,7 @@ class MasterService(Service):
         self._reactor = reactor
         self._fatal = fatal
         self._endpoint = _endpoint(config, reactor)
+        self._security: MasterSecurity | None = None
         self._workers = Workers(reactor, THREADS, "tarfailover-master")
         self._in_thread = self._workers.run
         self._follower: Follower | None = None
@@ -77,7 +80,11 @@ class MasterService(Service):
         self.factory = MasterFactory(self.config, follower, self._reactor, self._in_thread)
         self.factory.epoch = epoch
         self._tell_head(self.factory)
-        listening: Deferred[IListeningPort] = self._endpoint.listen(self.factory)
+        if rules.uses_tls(self.config):
+            self._security = MasterSecurity(self.config, self.factory, self._reactor)
+            self._security.start()
+        served = self._security.factory if self._security else self.factory
+        listening: Deferred[IListeningPort] = self._endpoint.listen(served)
         return listening.addCallbacks(self._listening, self._not_listening)
 
     def _tell_head(self, factory: MasterFactory) -> None:
@@ -139,6 +146,8 @@ class MasterService(Service):
         return DeferredList(waiting, consumeErrors=True).addCallback(self._close)
 
     def _drain(self) -> Deferred[Any]:
+        if self._security is not None:
+            self._security.stop()
         if self.factory is None:
             return succeed(None)
         for client in list(self.factory.clients):

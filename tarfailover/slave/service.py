@@ -25,9 +25,11 @@ from tarfailover.slave.copy import Copy
 from tarfailover.slave.factory import SlaveFactory
 from tarfailover.slave.protocol import SlaveProtocol
 from tarfailover.slave.pull import Pull
+from tarfailover.slave.security import SlaveSecurity
 from tarfailover.slave.status import Status, progress_line
 from tarfailover.store.durable import Disk
 from tarfailover.sync import Window
+from tarfailover.tls import rules
 from tarfailover.wire.messages import HeadIs, Hello, Welcome
 from tarfailover.workers import Workers
 
@@ -56,6 +58,7 @@ class SlaveService(Service):
         self._factory = SlaveFactory(
             config, reactor, Hello(socket.gethostname()), self._welcomed, self._lost
         )
+        self._security: SlaveSecurity | None = None
         self._protocol: SlaveProtocol | None = None
         self._window = Window(config.window_max)
         self._ticking = LoopingCall(self._tick)
@@ -97,10 +100,13 @@ class SlaveService(Service):
     def _start(self, _: object) -> None:
         if not self.running:
             return
+        if rules.uses_tls(self.config):
+            self._security = SlaveSecurity(self.config, self._factory, self._reactor, self._lost)
+            self._security.start()
         self._reactor.connectTCP(
             self.config.master_host,
             self.config.port,
-            self._factory,
+            self._security.factory if self._security else self._factory,
             timeout=self.config.deadline_connect,
         )
         self._ticking.start(self.config.interval)
@@ -112,6 +118,8 @@ class SlaveService(Service):
         if self._ticking.running:
             self._ticking.stop()
         self._factory.stop()
+        if self._security is not None:
+            self._security.stop()
         await self._cycles
         # The thread takes calls in order: a store that is being opened is open after this.
         await self._in_thread(_nothing)

@@ -1,0 +1,111 @@
+"""Which settings of TLS make sense together; decided from the settings, no file is opened.
+
+The configuration imports this module, so a configuration is any object with its fields.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from tarfailover.errors import ConfigError
+from tarfailover.tls.names import SYSTEM
+
+FILES = ("tls_certificate", "tls_key", "tls_key_passphrase_file", "tls_ca", "tls_crl")
+_PIN = re.compile(r"[0-9a-f]{64}")
+
+
+def is_master(config: Any) -> bool:
+    """Whether `config` is that of a master."""
+    return not hasattr(config, "tls_pin")
+
+
+def uses_tls(config: Any) -> bool:
+    """Whether the connections of `config` are encrypted."""
+    if is_master(config):
+        return bool(config.tls_certificate)
+    return bool(config.tls_ca or config.tls_pin or config.tls_trust_anyone)
+
+
+def authenticated(config: Any) -> bool:
+    """Whether a master with `config` serves nobody but holders of a certificate."""
+    return bool(config.tls_certificate and config.tls_ca)
+
+
+def lacking(config: Any) -> str:
+    """What a master that does not authenticate its clients lacks, and the remedy."""
+    if uses_tls(config):
+        return "no client is authenticated; demand certificates of the slaves with --tls-ca"
+    return (
+        "the link is neither encrypted nor authenticated; use --tls-certificate, --tls-key and "
+        "--tls-ca"
+    )
+
+
+def pins(config: Any) -> frozenset[str]:
+    """The fingerprints in `tls_pin`, as 64 hexadecimal digits; raises ConfigError."""
+    found = [each.replace(":", "").lower() for each in config.tls_pin.replace(",", " ").split()]
+    for each in found:
+        if not _PIN.fullmatch(each):
+            raise ConfigError(
+                f"tls_pin {each!r} is no SHA-256 fingerprint of 64 hexadecimal digits; see "
+                "`openssl x509 -noout -fingerprint -sha256 -in FILE`"
+            )
+    return frozenset(found)
+
+
+def check(config: Any) -> None:
+    """Refuse settings of TLS that make no sense together; raises ConfigError."""
+    if config.tls_key and not config.tls_certificate:
+        raise ConfigError("tls_key is given without tls_certificate; name both or none")
+    if config.tls_certificate and not config.tls_key:
+        raise ConfigError("tls_certificate is given without tls_key; name both or none")
+    if config.tls_key_passphrase_file and not config.tls_key:
+        raise ConfigError("tls_key_passphrase_file is given without tls_key; remove it")
+    if config.tls_crl and (not config.tls_ca or config.tls_ca == SYSTEM):
+        raise ConfigError("tls_crl revokes certificates of tls_ca: name a file there")
+    if is_master(config):
+        _check_master(config)
+    else:
+        _check_slave(config)
+
+
+def _check_master(config: Any) -> None:
+    if config.tls_ca == SYSTEM:
+        raise ConfigError(
+            "tls_ca of a master must be a file: whoever has any certificate of a public CA "
+            "would be let in with system"
+        )
+    if config.tls_ca and not config.tls_certificate:
+        raise ConfigError(
+            "tls_ca demands certificates of the slaves, which needs TLS: name tls_certificate "
+            "and tls_key of the master too"
+        )
+    if config.tls_certificate and config.endpoint.startswith(("ssl:", "tls:")):
+        raise ConfigError(
+            "an endpoint of its own TLS and tls_certificate exclude each other; write tcp:"
+        )
+
+
+def _check_slave(config: Any) -> None:
+    if config.tls_trust_anyone and (config.tls_ca or pins(config)):
+        raise ConfigError(
+            "tls_trust_anyone accepts every certificate, and tls_ca or tls_pin does not; remove one"
+        )
+    pins(config)
+    if config.tls_certificate and not uses_tls(config):
+        raise ConfigError(
+            "tls_certificate is given, and nothing says whom to trust; name tls_ca or tls_pin"
+        )
+    if config.tls_server_name and not config.tls_ca:
+        raise ConfigError("tls_server_name is only checked with tls_ca; name that, or remove it")
+
+
+def absolute(config: Any) -> dict[str, str]:
+    """The names of the files of `config`, made absolute."""
+    named = {field: getattr(config, field) for field in FILES}
+    return {
+        field: name if name in ("", SYSTEM) else str(Path(name).absolute())
+        for field, name in named.items()
+    }
