@@ -5,6 +5,7 @@ Facts: storage format, sections 1.1, 1.2 and 1.5.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,10 @@ from tarfailover.format.tar import TarName
 from tarfailover.store.durable import told
 from tarfailover.store.tarreader import TarReader
 
+_LEFT_OVER = re.compile(
+    r"repo\.lock|journal\.log|gc\.log|.*\.bak|manifest\.new|tarfailover\.json(\.new)?|lost\+found"
+)
+"""What a store without tars may have left: a crash came early, or only the lock was taken."""
 _MANIFEST_LIMIT = 64 * 1024
 
 
@@ -79,10 +84,21 @@ def _refuse_without_manifest(directory: Path, names: list[TarName]) -> None:
 
 
 def refuse_other_directory(directory: Path) -> None:
-    """Raise NotAStoreError for a repository's home, in which the store is one level down."""
+    """Raise NotAStoreError for a directory in which no store may be begun.
+
+    One that holds anything that is not a store's: the home of a repository, in which the
+    store is one level down, or somebody's files.
+    """
     inner = directory / "segmentstore"
     if inner.is_dir():
         raise NotAStoreError(f"{directory} holds no segment store; did you mean {inner}?")
+    others = sorted(p.name for p in directory.iterdir() if not _LEFT_OVER.fullmatch(p.name))
+    if others:
+        raise NotAStoreError(
+            f"{directory} holds no segment store, but {others[0]!r}"
+            f"{f' and {len(others) - 1} other names' if others[1:] else ''}; "
+            "give a new or an empty directory"
+        )
 
 
 def choose(directory: Path, names: list[TarName]) -> Choice:

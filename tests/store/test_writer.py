@@ -544,3 +544,18 @@ def test_lines_of_others_are_kept(tmp_path: Path) -> None:
         fill(writer, Sample(TWO.segment, data(TWO.references)))
         writer.commit(head_in(TWO.segment), 9)
     assert (tmp_path / journal.NAME).read_bytes().startswith(before)
+
+
+def test_no_store_is_begun_among_the_files_of_somebody_else(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_bytes(b"Dear")
+    (tmp_path / "photo.jpg").write_bytes(b"")
+    with pytest.raises(NotAStoreError, match=r"'letter.txt' and 1 other names; give a new"):
+        StoreWriter.open(tmp_path, create=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["letter.txt", "photo.jpg"]
+
+
+@pytest.mark.parametrize("left", ["repo.lock", "journal.log", "data00000a.tar.bak", "lost+found"])
+def test_what_a_crash_or_a_file_system_left_is_in_nobodys_way(tmp_path: Path, left: str) -> None:
+    (tmp_path / left).write_bytes(b"")
+    StoreWriter.open(tmp_path, create=True).close()
+    assert (tmp_path / "manifest").exists()
