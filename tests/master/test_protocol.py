@@ -14,8 +14,8 @@ from stores import Sample, add_heads, data_id, entry, head_in, leaf, make_store,
 
 from tarfailover.ids import NO_GENERATION
 from tarfailover.master.protocol import MAX_QUEUED
-from tarfailover.master.sender import READ_AHEAD
-from tarfailover.master.sources import CHUNK
+from tarfailover.master.sender import BEAT, READ_AHEAD
+from tarfailover.master.sources import CHUNK, LISTING_PATIENCE
 from tarfailover.store.closure import references_first, walk
 from tarfailover.wire import messages as m
 from tarfailover.wire.stream import Refusal, Segment, StreamParser
@@ -651,6 +651,36 @@ def test_a_flood_of_requests_that_all_fail(master: MasterSide) -> None:
         slave.ask(m.List(data_id(99)))
     master.rig.settle()
     assert [each.code for each in slave.take()] == [m.ErrorCode.HEAD_GONE] * count
+
+
+def test_a_list_that_takes_long_shows_signs_of_life(master: MasterSide) -> None:
+    """A walk over millions of segments is no answer that fails to come."""
+    slave, link = master.welcome()
+    master.work.held = True
+    slave.ask(m.List(HEAD.segment))
+    master.rig.pass_time(10 * BEAT + 1, step=1)
+    assert slave.take() == [m.Listed(0, 0, b"")] * 10
+    master.rig.pass_time(LISTING_PATIENCE, step=5)
+    signs = len(slave.take())
+    assert LISTING_PATIENCE / BEAT - 11 <= signs <= LISTING_PATIENCE / BEAT - 10
+    assert link.alive and not master.rig.delayed, "patience has an end"
+    master.work.held = False
+    master.rig.settle()
+    listed, end = slave.take()
+    assert isinstance(listed, m.Listed) and len(listed.pairs()) == 5
+    assert isinstance(end, m.ListEnd)
+
+
+def test_a_client_that_vanishes_while_its_list_takes_long(master: MasterSide) -> None:
+    slave, link = master.welcome()
+    master.work.held = True
+    slave.ask(m.List(HEAD.segment))
+    master.rig.pass_time(BEAT + 1, step=1)
+    link.cut()
+    assert not master.rig.delayed
+    master.work.held = False
+    master.rig.settle()
+    assert not master.factory.clients
 
 
 # ends

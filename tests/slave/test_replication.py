@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,11 +29,14 @@ from tarfailover.errors import (
     StoreLockedError,
     TarFailoverError,
 )
+from tarfailover.master.sources import pack_cursor
 from tarfailover.slave import pull, status
 from tarfailover.store.durable import Buffer, Disk
 from tarfailover.store.follower import Follower
+from tarfailover.store.snapshot import Position
 from tarfailover.store.state import NAME, SlaveState
 from tarfailover.store.writer import StoreWriter
+from tarfailover.sync import UNLISTED_TURNS
 from tarfailover.wire import messages as m
 
 CHAIN = chain(4)
@@ -275,6 +279,37 @@ class FailingSync(QuickDisk):
         del fd
         if self.full and path.suffix == ".tar":
             raise StoreIOError(f"{path}: cannot sync: the disk reports an error")
+
+
+def test_a_cursor_that_leaves_too_much_out_costs_a_longer_list(
+    rig: Rig, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    master = served(rig, store)
+    slave = SlaveSide(rig, tmp_path / "copy").start()
+    copy = slave.service.copy
+    assert copy is not None
+    copy._state = dataclasses.replace(copy._state, cursor=pack_cursor(Position(99, "a", 0)).hex())
+    asked: list[m.Request] = []
+    decode = m.decode_request
+
+    def counting(frame: bytes) -> tuple[int, m.Request]:
+        found = decode(frame)
+        asked.append(found[1])
+        return found
+
+    monkeypatch.setattr(m, "decode_request", counting)
+    new = chain(200, first=500)
+    add_to(store, new)
+    master.refresh()
+    assert slave.state == status.IN_SYNC
+    assert slave.head == head_in(new[-1].segment)
+    gets = [each for each in asked if isinstance(each, m.Get)]
+    assert sum(len(each.ids) for each in gets) <= 200 + UNLISTED_TURNS + 1
+    assert len(gets) <= UNLISTED_TURNS + 3, "no round trip for each segment"
+    lists = [each.cursor for each in asked if isinstance(each, m.List)]
+    assert len(lists) == 2 and lists[1] == b""
+    finish(slave, master)
+    same_closure(store, tmp_path / "copy")
 
 
 @pytest.mark.parametrize("kind", [FullDisk, FailingSync])
