@@ -5,6 +5,7 @@ Each failure ends the connection on both sides, and both say which it was.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from OpenSSL import SSL
 from services import Master, Slave, until
-from sides import chain, store_of
+from sides import chain, large, store_of
 from tls_made import HOST, NOW, Certs
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
@@ -22,6 +24,8 @@ from twisted.logger import formatEvent, globalLogPublisher
 
 from tarfailover.slave import status
 from tarfailover.tls.authority import Authority
+from tarfailover.tls.contexts import Contexts
+from tarfailover.tls.files import TlsFiles
 
 QUIET = {"retry_initial": 60.0, "retry_max": 60.0}
 """One attempt, and no other while the test looks."""
@@ -276,6 +280,56 @@ async def test_what_is_refused(
         assert copying.service.copy is not None
         assert copying.service.copy.head is None
         assert not any("Traceback" in line or line.startswith("critical") for line in log)
+
+
+@pytest_twisted.ensureDeferred
+async def test_much_more_than_the_buffers_hold(
+    certs: Certs, tmp_path: Path, log: list[str]
+) -> None:
+    original = store_of(tmp_path / "original", large(100))
+    theirs = slave("good/oak", **MUTUAL)(certs)
+    async with (
+        Master(original, **master(**MUTUAL)(certs)) as served,
+        served.slave(tmp_path / "copy", **theirs) as copying,
+    ):
+        await copying.in_sync(served.service.factory.snapshot.head.record)  # type: ignore[union-attr]
+    assert any("100 %: 19.1 of 19.1 MiB" in line for line in log)
+
+
+@pytest.mark.parametrize(
+    ("newest", "spoken"),
+    [
+        (SSL.TLS1_3_VERSION, "TLSv1.3"),
+        (SSL.TLS1_2_VERSION, "TLSv1.2"),
+        (SSL.TLS1_1_VERSION, None),
+    ],
+)
+def test_versions(certs: Certs, newest: int, spoken: str | None) -> None:
+    files = TlsFiles(**{key[4:]: value for key, value in certs.shows("good/master").items()})
+    ours = Contexts(files, None).serverConnectionForTLS(None)
+    ours.set_accept_state()
+    old = SSL.Context(SSL.TLS_METHOD)
+    old.set_cipher_list(b"ALL:@SECLEVEL=0")
+    old.set_min_proto_version(SSL.TLS1_VERSION)
+    old.set_max_proto_version(newest)
+    theirs = SSL.Connection(old)
+    theirs.set_connect_state()
+    if spoken is None:
+        with pytest.raises(SSL.Error, match=r"unsupported protocol|protocol version"):
+            shake(ours, theirs)
+    else:
+        shake(ours, theirs)
+        assert ours.get_protocol_version_name() == spoken
+
+
+def shake(ours: SSL.Connection, theirs: SSL.Connection) -> None:
+    """A handshake in memory."""
+    for _ in range(4):
+        for one, other in ((theirs, ours), (ours, theirs)):
+            with contextlib.suppress(SSL.WantReadError):
+                one.do_handshake()
+            with contextlib.suppress(SSL.WantReadError):
+                other.bio_write(one.bio_read(65536))
 
 
 @pytest_twisted.ensureDeferred
