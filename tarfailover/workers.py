@@ -42,6 +42,8 @@ class Workers:
         late = self._reactor.callLater(seconds, lambda: stopped.errback(Failure(error)))
 
         def ended() -> None:
+            # It has just said its last word: nobody finds a thread when all is stopped.
+            stopper.join(1.0)
             if late.active():
                 late.cancel()
                 stopped.callback(None)
@@ -50,7 +52,8 @@ class Workers:
             self._pool.stop()
             self._reactor.callFromThread(ended)
 
-        _daemon(target=join, name=f"{self._name}-stop").start()
+        stopper = _daemon(target=join, name=f"{self._name}-stop")
+        stopper.start()
         return stopped
 
 
