@@ -92,7 +92,7 @@ class MasterConfig:
     )
     tls_crl: str = setting("text", "", "PEM file with the revocation lists of tls_ca", FILE)
     scan_interval: float = seconds(
-        0.2, "time between two looks into the directory for a new head", (0.01, 3600)
+        0.05, "time between two looks into the directory for a new head", (0.01, 3600)
     )
     repository: str = setting(
         "text", "", "name that you give to this repository; the slaves are told it", (0, 255)
@@ -104,7 +104,7 @@ class MasterConfig:
         900.0, "time without a request after which a client is disconnected"
     )
     deadline_slow_reader: float = seconds(
-        60.0, "time in which a client must take some bytes of its answer, or is disconnected"
+        60.0, "time in which a client must take a MiB of its answer, or is disconnected"
     )
     deadline_drain: float = seconds(
         4.0, "time for answers under way to end when the master is stopped", (0, DAY)
@@ -188,7 +188,7 @@ class SlaveConfig:
     window_max: int = setting(
         "bytes",
         256 * MIB,
-        "most bytes asked for and not yet stored, which bounds the memory",
+        "most bytes asked for ahead of what has come; a long fat line needs many",
         (MIB, 64 * GIB),
     )
     receive_buffer: int = setting(
