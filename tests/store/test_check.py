@@ -17,9 +17,8 @@ from tarfailover.format import trailer
 from tarfailover.format.index import IndexEntry
 from tarfailover.format.tar import TarName
 from tarfailover.ids import Generation, text
-from tarfailover.store import checktar
 from tarfailover.store import directory as directories
-from tarfailover.store.check import StoreCheck
+from tarfailover.store.check import StoreCheck, tars
 from tarfailover.store.durable import told
 from tarfailover.store.finding import FAULT, NOTE, Finding
 from tarfailover.store.writer import StoreWriter
@@ -128,7 +127,7 @@ def test_a_store_that_is_written_to_raises_no_alarm(tmp_path: Path) -> None:
 def test_progress_reaches_the_whole_and_never_goes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checktar, "CHUNK", 1024)
+    monkeypatch.setattr(tars, "CHUNK", 1024)
     seen: list[tuple[int, int]] = []
     directory = tiny(tmp_path)
     check = StoreCheck(directory, lambda done, total: seen.append((done, total)))

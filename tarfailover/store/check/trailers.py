@@ -16,7 +16,7 @@ from tarfailover.format.graph import Graph
 from tarfailover.format.index import Index
 from tarfailover.format.tar import BLOCK, END_OF_ARCHIVE, padded
 from tarfailover.format.trailer import BINARY_REFERENCES_V2, FOOTER_SIZE, Footer
-from tarfailover.store import checksegment
+from tarfailover.store.check import entries
 from tarfailover.store.finding import FAULT, REWRITE, Finding
 from tarfailover.store.tarreader import TarReader
 
@@ -72,7 +72,7 @@ class Trailers:
     ) -> Iterator[Finding]:
         """`found` is an entry with its header, `again` what its data should be."""
         title = f"{self._reader.name}{suffix}".encode()
-        if not checksegment.header_is(found[:BLOCK], title, len(again)):
+        if not entries.header_is(found[:BLOCK], title, len(again)):
             yield self._fault(at, f"the header of {name} is damaged")
         if found[BLOCK:] != again:
             differ = zip(found[BLOCK:], again, strict=False)

@@ -16,8 +16,8 @@ from tarfailover.format import tar
 from tarfailover.format.index import IndexEntry
 from tarfailover.format.tar import BLOCK, END_OF_ARCHIVE
 from tarfailover.ids import NO_GENERATION
-from tarfailover.store.checkcontent import Content, ContentCheck
-from tarfailover.store.checktar import CHUNK, TarCheck, Watch
+from tarfailover.store.check.content import Content, ContentCheck
+from tarfailover.store.check.tars import CHUNK, TarCheck, Watch
 from tarfailover.store.finding import FAULT, NOTE, Finding, restore
 from tarfailover.store.tarreader import TarReader
 

@@ -6,14 +6,15 @@ must cover it without a gap.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
 from tarfailover.format import tar
 from tarfailover.format.index import Index, IndexEntry
 from tarfailover.format.tar import BLOCK
-from tarfailover.store import checksegment
-from tarfailover.store.checkcontent import Content, ContentCheck
-from tarfailover.store.checktrailer import Trailers
+from tarfailover.store.check import entries
+from tarfailover.store.check.content import Content, ContentCheck
+from tarfailover.store.check.trailers import Trailers
 from tarfailover.store.finding import FAULT, NOTE, REWRITE, Finding, restore
 from tarfailover.store.tarreader import TarReader
 
@@ -46,7 +47,7 @@ class Window:
         return self._view[skip : skip + size]
 
 
-class TarCheck:
+class TarCheck(ABC):
     """What the checks of closed and of open tars share: single entries."""
 
     def __init__(self, reader: TarReader, content: ContentCheck, size: int, watch: Watch) -> None:
@@ -58,9 +59,9 @@ class TarCheck:
         self.content = content
         self.window = Window(reader, size, watch)
 
+    @abstractmethod
     def run(self) -> Iterator[Finding]:
         """Everything found in this tar."""
-        raise NotImplementedError
 
     def finding(
         self, offset: int, what: str, remedy: str = REWRITE, *, grave: bool = True
@@ -72,7 +73,7 @@ class TarCheck:
         """What is wrong with one segment's entry, and with what the segment says."""
         at = entry.position - BLOCK
         block = self.window.take(at, BLOCK + tar.padded(entry.length))
-        crc, data, wrongs = checksegment.entry(entry.segment, entry.length, block)
+        crc, data, wrongs = entries.entry(entry.segment, entry.length, block)
         damaged = False
         for wrong in wrongs:
             damaged |= wrong.grave and wrong.offset < BLOCK + entry.length

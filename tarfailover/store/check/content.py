@@ -15,7 +15,8 @@ from tarfailover.format.binrefs import BinaryReferences
 from tarfailover.format.graph import Graph
 from tarfailover.format.index import IndexEntry
 from tarfailover.ids import NO_GENERATION, Generation, SegmentId, is_bulk, text
-from tarfailover.store import blobids, checksegment
+from tarfailover.store import blobids
+from tarfailover.store.check import entries
 from tarfailover.store.finding import FAULT, NOTE, REWRITE, Finding, many, restore
 from tarfailover.store.snapshot import Snapshot
 from tarfailover.store.tarreader import TarReader
@@ -140,7 +141,7 @@ class Content:
         yield from self._index(entry, generation)
         yield from self._edges(entry, references)
         yield from self._order(entry, rank, generation, references)
-        fault = checksegment.records_fault(data) if data else None
+        fault = entries.records_fault(data) if data else None
         if fault is not None:
             yield self._broken(entry, fault)
         else:

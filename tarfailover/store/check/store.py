@@ -20,11 +20,12 @@ from tarfailover.format import segment as segments
 from tarfailover.format.journal import JournalLine
 from tarfailover.format.tar import TarName
 from tarfailover.ids import is_data, text
-from tarfailover.store import checklogs, closure, journal
+from tarfailover.store import closure, journal
 from tarfailover.store import directory as directories
-from tarfailover.store.checkcontent import ContentCheck
-from tarfailover.store.checkopen import OpenTarCheck
-from tarfailover.store.checktar import ClosedTarCheck, TarCheck
+from tarfailover.store.check import logs
+from tarfailover.store.check.content import ContentCheck
+from tarfailover.store.check.opentars import OpenTarCheck
+from tarfailover.store.check.tars import ClosedTarCheck, TarCheck
 from tarfailover.store.finding import (
     FAULT,
     NOTE,
@@ -74,16 +75,16 @@ class StoreCheck:
         return map(self.checked.count, self._run())
 
     def _run(self) -> Iterator[Finding]:
-        yield from checklogs.check_manifest(self.directory)
-        yield from checklogs.check_names(self.directory)
+        yield from logs.check_manifest(self.directory)
+        yield from logs.check_names(self.directory)
         view = _open(self.directory)
         snapshot = view.snapshot
         try:
             self._total = sum(reader.size() for reader in snapshot.tars.readers)
             yield from self._losers(view)
             path = self.directory / lines.NAME
-            yield from checklogs.check_journal(path, view.journal_end, snapshot)
-            yield from checklogs.check_gclog(self.directory, snapshot)
+            yield from logs.check_journal(path, view.journal_end, snapshot)
+            yield from logs.check_gclog(self.directory, snapshot)
             yield from self._head(path, view)
             yield from self._tars(snapshot)
         finally:
