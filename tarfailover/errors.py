@@ -6,6 +6,7 @@
     ├── ConfigError               2   an option, a configuration line or a variable is wrong
     ├── FormatError              10   bytes are not what the TarMK format says
     ├── ContentError             18   content is beyond what a repository can hold
+    ├── NotFoundError            19   no node, property, head or checkpoint of this name
     ├── StoreError
     │   ├── NotAStoreError       11   there is no segment store in the directory
     │   ├── UnsupportedStoreError 12  a legacy or a newer store
@@ -70,6 +71,12 @@ class ContentError(TarFailoverError):
     """Content that a caller wants stored, or read, is beyond what a repository can hold."""
 
     exit_code = 18
+
+
+class NotFoundError(TarFailoverError):
+    """There is no node, property, head or checkpoint of this name."""
+
+    exit_code = 19
 
 
 class StoreError(TarFailoverError):

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Sequence
 
 from tarfailover import __version__
-from tarfailover.cli import certs, reading, verifying, writing
+from tarfailover.cli import browsing, certs, reading, verifying, writing
 from tarfailover.cli.commands import BROKEN_PIPE, INTERRUPTED, WRITING, exit_codes
 from tarfailover.cli.output import Output
-from tarfailover.errors import ContentError, StoreIOError, TarFailoverError
+from tarfailover.cli.wording import error_document
+from tarfailover.errors import ContentError, NotFoundError, StoreIOError, TarFailoverError
 
 _DESCRIPTION = """\
 Looks at segment stores (Apache Jackrabbit Oak, TarMK), checks and compares them.
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Here rather than at exit, where a reader who has gone would be told of as an error.
         sys.stdout.flush()
     except TarFailoverError as error:
-        return _failed(output, str(error), error)
+        return _failed(output, error)
     except KeyboardInterrupt:
         print("tarfailover: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -40,17 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         told = StoreIOError(f"{where}{error.strerror or error}; check path and rights")
-        return _failed(output, str(told), told)
+        return _failed(output, told)
     return code
 
 
-def _failed(output: Output, message: str, error: TarFailoverError) -> int:
+def _failed(output: Output, error: TarFailoverError) -> int:
     """Tell why the command ended; the exit code says what kind of failure it was."""
-    code = error.exit_code
-    kind = type(error).__name__
-    output.document({"error": {"kind": kind, "message": message, "exit_code": code}})
-    print(f"tarfailover: {' '.join(message.split())}", file=sys.stderr)
-    return code
+    output.document({"error": error_document(error)})
+    print(f"tarfailover: {' '.join(str(error).split())}", file=sys.stderr)
+    return error.exit_code
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,11 +57,13 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="tarfailover",
         description=_DESCRIPTION,
-        epilog=exit_codes((*WRITING, ContentError), "check found a fault, or compare a difference"),
+        epilog=exit_codes(
+            (*WRITING, ContentError, NotFoundError), "check found a fault, or compare a difference"
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"tarfailover {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (reading, verifying, writing, certs):
+    for group in (reading, browsing, verifying, writing, certs):
         group.declare(commands)
     return top

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -29,8 +29,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from tarfailover.cli.wording import Document
-from tarfailover.store.finding import Progress as Callback
+from tarfailover.cli.wording import Document, error_document
+from tarfailover.errors import TarFailoverError
+from tarfailover.store.finding import Progress as Progressing
 from tarfailover.store.finding import unseen
 
 _GAP = "  "
@@ -55,11 +56,44 @@ class Output:
         self._terminal = self._console.is_terminal
         self._above: Console | None = None
         """While a bar is shown on the same terminal: what prints above it."""
+        self._broken = False
+        """Whether an error has ended a listing, and stands in it."""
 
     def document(self, document: Document) -> None:
         """Print `document` if this is what is wanted."""
-        if self.as_json:
+        if self.as_json and not self._broken:
             print(json.dumps(document, indent=2, ensure_ascii=False))
+
+    def listing(
+        self,
+        document: Document,
+        key: str,
+        rows: Iterable[Document],
+        rest: Callable[[], Document] = dict,
+    ) -> None:
+        """Print `document` with the list `key` of `rows`, each as it comes, and then `rest`.
+
+        An error among the rows ends the list, and stands behind it as ``error``.
+        """
+        print(json.dumps(document, indent=2, ensure_ascii=False)[:-2], end="")
+        print(f',\n  "{key}": [', end="")
+        gap = "\n"
+        try:
+            for row in rows:
+                print(f"{gap}    {json.dumps(row, ensure_ascii=False)}", end="")
+                gap = ",\n"
+            last = rest()
+        except TarFailoverError as error:
+            self._broken = True
+            self._end_listing({"error": error_document(error)})
+            raise
+        self._end_listing(last)
+
+    def _end_listing(self, rest: Document) -> None:
+        print("\n  ]", end="")
+        for name, value in rest.items():
+            print(f',\n  "{name}": {json.dumps(value, ensure_ascii=False)}', end="")
+        print("\n}")
 
     def line(self, text: str = "", style: str = "") -> None:
         """Print one line of text."""
@@ -114,7 +148,7 @@ class Output:
         console.print(text, soft_wrap=True, highlight=False)
 
     @contextmanager
-    def progress(self, title: str, unit: str = "bytes") -> Iterator[Callback]:
+    def progress(self, title: str, unit: str = "bytes") -> Iterator[Progressing]:
         """A callback that moves a bar on stderr; without effect if nobody is watching."""
         console = Console(stderr=True)
         if self.as_json or not console.is_terminal:

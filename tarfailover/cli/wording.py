@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
+from tarfailover.errors import TarFailoverError
 from tarfailover.ids import Generation, RecordId, text
 from tarfailover.store.finding import many
 from tarfailover.store.snapshot import Head
@@ -72,8 +73,18 @@ def head_document(head: Head) -> Document:
     }
 
 
+def error_document(error: TarFailoverError) -> Document:
+    """Why a command ended: the kind of error, its message, the exit code."""
+    return {
+        "kind": type(error).__name__,
+        "message": str(error),
+        "exit_code": error.exit_code,
+    }
+
+
 __all__ = [
     "Document",
+    "error_document",
     "generation_document",
     "head_document",
     "iso",

@@ -103,6 +103,19 @@ class NodeState:
             return []
         return list(self.reader.list(parts.values, len(parts.template.properties)))
 
+    def value_record(self, place: int) -> RecordId:
+        """The record of the property value at `place` of the template, found without the others."""
+        parts = self._parts
+        count = len(parts.template.properties)
+        if parts.values is None or place >= count:
+            raise IndexError(place)
+        return next(self.reader.list(parts.values, count, place))
+
+    def property_at(self, place: int) -> Property:
+        """The property at `place` of the template."""
+        _, tag = self.template.properties[place]
+        return self.reader.property(self.value_record(place), tag)
+
     def properties(self) -> Iterator[tuple[str, Property]]:
         """Names and properties: primary type, mixins, then the template's order."""
         template = self.template
@@ -121,9 +134,9 @@ class NodeState:
             return Property.name(template.primary)
         if name == MIXIN_TYPES and template.mixins is not None:
             return Property.names(template.mixins)
-        for place, (known, tag) in enumerate(template.properties):
+        for place, (known, _) in enumerate(template.properties):
             if known == name:
-                return self.reader.property(self.value_records()[place], tag)
+                return self.property_at(place)
         return None
 
     # Children

@@ -216,10 +216,18 @@ class RecordReader:
 
     def blob_pieces(self, blob: StoredBlob) -> Iterator[bytes]:
         """The bytes of `blob` in pieces of at most 16512 bytes; raises FormatError."""
+        return self.blob_pieces_from(blob, 0)
+
+    def blob_pieces_from(self, blob: StoredBlob, offset: int) -> Iterator[bytes]:
+        """The bytes of `blob` from `offset` on; blocks that lie before it are not read."""
         head = self._value(*self.locate(blob.record, layout.VALUE))
         if head.blocks is None:
-            return iter((head.data,))
-        return self.blocks(head.blocks, head.length)
+            yield head.data[offset:]
+        elif offset < head.length:
+            first, skipped = divmod(offset, BLOCK_SIZE)
+            pieces = self.blocks(head.blocks, head.length, first)
+            yield next(pieces)[skipped:]
+            yield from pieces
 
     def _value(self, segment: Segment, at: int) -> _ValueHead:
         first = segment.data[at]
@@ -233,22 +241,25 @@ class RecordReader:
             return _ValueHead(size, b"", segment.record_id(at + 8))
         raise segment.fault(f"no value starts with byte {first:#04x}", at)
 
-    def blocks(self, record: RecordId, length: int) -> Iterator[bytes]:
-        """The pieces of a long value of `length` bytes under the list `record`."""
-        remaining = length
-        for block in self.list(record, -(-length // BLOCK_SIZE)):
+    def blocks(self, record: RecordId, length: int, start: int = 0) -> Iterator[bytes]:
+        """The blocks of a long value of `length` bytes under the list `record`, from `start` on."""
+        remaining = length - start * BLOCK_SIZE
+        for block in self.list(record, -(-length // BLOCK_SIZE), start):
             size = min(remaining, BLOCK_SIZE)
             segment, at = self.locate(block, layout.BLOCK)
             yield segment.cut(at, size)
             remaining -= size
 
-    def list(self, record: RecordId, count: int) -> Iterator[RecordId]:
-        """The `count` elements, at least one, of the list `record`."""
+    def list(self, record: RecordId, count: int, start: int = 0) -> Iterator[RecordId]:
+        """The `count` elements, at least one, of the list `record`; without the first `start`.
+
+        What lies before `start` is not read.
+        """
         if not 1 <= count <= MAX_LIST:
             raise self._fault(record, f"a list cannot have {count} elements")
-        pending = [(record, count)]
+        pending = [(record, count, start)] if start < count else []
         while pending:
-            at, covered = pending.pop()
+            at, covered, skipped = pending.pop()
             if covered == 1:
                 yield at
                 continue
@@ -257,11 +268,14 @@ class RecordReader:
                 below *= BUCKET_SIZE
             segment, index = self.locate(at, layout.BUCKET)
             children = segment.record_ids(index, -(-covered // below))
+            first = skipped // below
             if below == 1:
-                yield from children
+                yield from children[first:]
                 continue
             sizes = [min(below, covered - below * i) for i in range(len(children))]
-            pending.extend(zip(reversed(children), reversed(sizes), strict=True))
+            skips = [max(0, skipped - below * i) for i in range(len(children))]
+            rows = list(zip(children, sizes, skips, strict=True))
+            pending.extend(reversed(rows[first:]))
 
     def _fault(self, record: RecordId, what: str) -> FormatError:
         return self.segment(record.segment).fault(f"record {record.number}: {what}", 0)
@@ -270,15 +284,19 @@ class RecordReader:
 
     def property(self, record: RecordId, tag: int) -> Property:
         """The property of template tag `tag` whose value, or LIST of values, is `record`."""
-        if abs(tag) not in PropertyType._value2member_map_:
-            raise self._fault(record, f"there is no property type {tag}")
-        kind = PropertyType(abs(tag))
+        kind = self.property_type(record, tag)
         if tag > 0:
             return Property(kind, (self._property_value(record, kind),))
         segment, at = self.locate(record, layout.LIST)
         count = segment.u32(at)
         elements = self.list(segment.record_id(at + 4), count) if count else iter(())
         return Property(kind, tuple(self._property_value(each, kind) for each in elements), True)
+
+    def property_type(self, record: RecordId, tag: int) -> PropertyType:
+        """The type of a template's `tag`; raises FormatError, told as a fault of `record`."""
+        if abs(tag) not in PropertyType._value2member_map_:
+            raise self._fault(record, f"there is no property type {tag}")
+        return PropertyType(abs(tag))
 
     def _property_value(self, record: RecordId, kind: PropertyType) -> Value:
         return self.blob(record) if kind == PropertyType.BINARY else self.string(record)

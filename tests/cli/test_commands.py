@@ -34,37 +34,6 @@ def healthy(tmp_path: Path) -> Path:
     return hm.store(tmp_path / "healthy", {NAME: hm.closed_tar(NAME, PIECES)}, hm.line(TOP))
 
 
-@pytest.fixture
-def run_json(capsys: pytest.CaptureFixture[str]) -> Json:
-    """Runs a command with --json: the exit code, and the one document that it printed."""
-
-    def run(*arguments: object) -> tuple[int, Any]:
-        capsys.readouterr()
-        command, *rest = map(str, arguments)
-        code = main([command, "--json", *rest])
-        printed = capsys.readouterr()
-        if not code:
-            assert printed.err == ""
-        return code, json.loads(printed.out)
-
-    return run
-
-
-@pytest.fixture
-def run_text(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, list[str]]]:
-    """Runs a command: the exit code, and the lines of its output."""
-
-    def run(*arguments: object) -> tuple[int, list[str]]:
-        capsys.readouterr()
-        code = main(list(map(str, arguments)))
-        printed = capsys.readouterr()
-        assert printed.err == ""
-        assert "\x1b" not in printed.out
-        return code, printed.out.splitlines()
-
-    return run
-
-
 def shape(value: Any) -> Any:
     """`value` with the names of types in the place of what varies."""
     if isinstance(value, dict):
