@@ -178,6 +178,12 @@ class SlaveConfig:
     deadline_write_stall: float = seconds(
         60.0, "time in which the master must take some bytes of a request"
     )
+    deadline_progress: float = seconds(
+        120.0,
+        "time without any progress after which what the slave is at is told, and begun anew; "
+        "beside the other deadlines, for a disk that hangs and for the unforeseen",
+        (1, DAY),
+    )
     deadline_drain: float = seconds(
         4.0, "time for the work under way to end when the slave is stopped", (0, DAY)
     )

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from tarfailover.errors import DeadlineError
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A call that a thread is at; each is another one."""
+
+    name: str
+    since: float
+    """On the reactor's clock, in seconds."""
 
 
 class Workers:
@@ -26,6 +36,11 @@ class Workers:
         self._name = name
         self._pool = ThreadPool(min(1, size), size, name)
         self._pool.threadFactory = _daemon  # type: ignore[assignment]
+        self._guard = threading.Lock()
+        self._jobs: dict[Job, None] = {}
+        """What the threads are at, the oldest first."""
+        self.done = 0
+        """Calls that came back."""
 
     def start(self) -> None:
         """Take work on."""
@@ -33,7 +48,26 @@ class Workers:
 
     def run(self, function: Callable[..., Any], *args: Any, **named: Any) -> Deferred[Any]:
         """Call `function` in a thread; its result, or what it raised."""
-        return deferToThreadPool(self._reactor, self._pool, function, *args, **named)
+        # A pool that cannot start a thread raises here; to the caller that is a failed call.
+        return maybeDeferred(
+            deferToThreadPool, self._reactor, self._pool, self._work, function, args, named
+        )
+
+    def _work(self, function: Callable[..., Any], args: Any, named: Any) -> Any:
+        job = Job(getattr(function, "__name__", str(function)).strip("_"), self._reactor.seconds())
+        with self._guard:
+            self._jobs[job] = None
+        try:
+            return function(*args, **named)
+        finally:
+            with self._guard:
+                del self._jobs[job]
+                self.done += 1
+
+    def longest(self) -> Job | None:
+        """What a thread has been at for the longest time; None if all are idle."""
+        with self._guard:
+            return next(iter(self._jobs), None)
 
     def stop(self, seconds: float) -> Deferred[None]:
         """Let the threads finish what they have; fails with DeadlineError after `seconds`."""

@@ -20,8 +20,9 @@ from tarfailover.wire.messages import Hello, Welcome
 class SlaveFactory(ReconnectingClientFactory):
     """Makes a `SlaveProtocol` for each connection; Twisted's own backoff and jitter between.
 
-    `welcomed` is called with each connection that is ready, `lost` whenever one ended
-    or could not be made. `worked` makes the next pause short again.
+    `connecting` is called with each attempt, `welcomed` with each connection that is
+    ready, `lost` whenever one ended or could not be made. `worked` makes the next pause
+    short again.
     """
 
     noisy = False
@@ -36,6 +37,7 @@ class SlaveFactory(ReconnectingClientFactory):
         hello: Hello,
         welcomed: Callable[[SlaveProtocol, Welcome], None],
         lost: Callable[[SlaveProtocol | None, LinkError], None],
+        connecting: Callable[[], None],
     ) -> None:
         self.config = config
         self.clock: Any = clock
@@ -45,10 +47,14 @@ class SlaveFactory(ReconnectingClientFactory):
         self._hello = hello
         self._welcomed = welcomed
         self._lost = lost
+        self._connecting = connecting
+        self.attempts = 0
         self._connector: Any = None
 
     def startedConnecting(self, connector: IConnector) -> None:  # noqa: N802 - Twisted's name
         """The receive buffer must be set before the connection is made."""
+        self.attempts += 1
+        self._connecting()
         self._connector = connector
         handle = getattr(getattr(connector, "transport", None), "socket", None)
         set_buffer(handle, socket.SO_RCVBUF, self.config.receive_buffer)
@@ -63,7 +69,9 @@ class SlaveFactory(ReconnectingClientFactory):
 
     def worked(self) -> None:
         """A cycle ended well: the next pause is a short one."""
-        self.resetDelay()  # type: ignore[no-untyped-call]
+        # Not resetDelay: that forgets an attempt that is planned, and also that this stopped.
+        self.delay = self.initialDelay
+        self.retries = 0
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:  # noqa: N802
         """No connection could be made; try again after a pause."""
@@ -71,6 +79,20 @@ class SlaveFactory(ReconnectingClientFactory):
         why = f"no connection to {where}: {reason.getErrorMessage()}"
         self._lost(None, ConnectionLostError(why))
         super().clientConnectionFailed(connector, reason)  # type: ignore[no-untyped-call]
+
+    def connect_now(self) -> None:
+        """Give up what is under way, if anything is, and connect: what should have did not."""
+        connector = self._connector
+        if connector is None:
+            return
+        if connector.state == "disconnected":
+            self.stopTrying()  # type: ignore[no-untyped-call]
+            self.continueTrying = 1
+            connector.connect()
+        elif connector.state == "connected":
+            connector.transport.abortConnection()
+        else:
+            connector.stopConnecting()
 
     def stop(self) -> None:
         """Connect no more."""

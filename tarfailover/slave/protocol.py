@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -87,6 +88,7 @@ class SlaveProtocol(FrameReceiver):
     """
 
     MAX_LENGTH = messages.MAX_ANSWER_FRAME
+    log = Logger()
 
     def __init__(
         self,
@@ -106,6 +108,8 @@ class SlaveProtocol(FrameReceiver):
         self._pending: dict[int, _Pending] = {}
         self._streams: deque[int] = deque()
         self._failure: LinkError | None = None
+        self.received = 0
+        """Bytes that came."""
         self._held = False
         self._first = Deadline(
             clock, "answer", config.deadline_answer, "the first bytes of an answer", self.fail
@@ -222,6 +226,11 @@ class SlaveProtocol(FrameReceiver):
 
     # answers
 
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        """Bytes came."""
+        self.received += len(data)
+        super().dataReceived(data)
+
     def frameReceived(self, frame: memoryview) -> None:  # noqa: N802
         """A whole frame came."""
         if self._failure is not None:
@@ -233,6 +242,9 @@ class SlaveProtocol(FrameReceiver):
                 self._on_answer(*messages.decode_answer(bytes(frame)))
         except LinkError as error:
             self.fail(error)
+        except Exception:  # noqa: BLE001 - of whoever the answer was for: told, not lost
+            self.log.failure("an answer of the master cannot be worked on")
+            self._failed(Failure())
 
     def _on_part(self, number: int, piece: memoryview) -> None:
         pending = self._stream(number, Get)

@@ -46,7 +46,7 @@ class Pull:
         window: Window,
         cursor: bytes,
     ) -> None:
-        self.done: Deferred[bytes] = Deferred()
+        self.done: Deferred[bytes] = Deferred(self._cancelled)
         self._protocol = protocol
         self._receiver = receiver
         self._in_thread = in_thread
@@ -166,7 +166,16 @@ class Pull:
             self._in_thread(_take, self._receiver, self._batch).addErrback(self._not_kept)
         self._batch = []
         forgotten = self._in_thread(self._receiver.forget)
-        forgotten.addBoth(lambda _: self.done.errback(failure))
+        forgotten.addBoth(self._failed, failure)
+
+    def _failed(self, _: object, failure: Failure) -> None:
+        if not self.done.called:
+            self.done.errback(failure)
+
+    def _cancelled(self, _: object) -> None:
+        """Nobody waits for this any more; who gave it up opens the store anew."""
+        self._finished = True
+        self._batch = []
 
     def _not_kept(self, failure: Failure) -> None:
         """The next cycle has the same trouble, and makes it a state."""

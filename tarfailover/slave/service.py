@@ -3,30 +3,33 @@
 A `LoopingCall` begins a cycle every `interval` seconds unless one is under way. A cycle
 asks for the head; the master may hold its answer back until the head moves, so that a
 new head is followed at once and the interval is only the floor under it. Whatever goes
-wrong in a cycle becomes a state; nothing is raised into the loop.
+wrong in a cycle becomes a state; nothing is raised into the loop. A cycle that neither
+ends nor gets on is noticed by the watchdog, given up, and begun anew.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tarfailover.config import SlaveConfig
 from tarfailover.errors import DeadlineError, LinkError, TarFailoverError
-from tarfailover.slave import status
+from tarfailover.slave import pauses, status
 from tarfailover.slave.copy import Copy
 from tarfailover.slave.factory import SlaveFactory
 from tarfailover.slave.protocol import SlaveProtocol
 from tarfailover.slave.pull import Pull
 from tarfailover.slave.security import SlaveSecurity
 from tarfailover.slave.status import Status, progress_line
+from tarfailover.slave.watchdog import Wait, Watchdog
 from tarfailover.store.durable import Disk
 from tarfailover.sync import Window
 from tarfailover.tls import rules
@@ -35,6 +38,8 @@ from tarfailover.workers import Workers
 
 PROGRESS_EVERY = 5.0
 """Seconds between two lines on a long copy."""
+
+T = TypeVar("T")
 
 
 class SlaveService(Service):
@@ -49,14 +54,19 @@ class SlaveService(Service):
         self, config: SlaveConfig, reactor: Any, fatal: Callable[[TarFailoverError], None]
     ) -> None:
         self.config = config
-        self.status = Status()
+        self.status = Status(seconds=reactor.seconds)
         self.copy: Copy | None = None
         self._reactor = reactor
         self._fatal = fatal
         self._workers = Workers(reactor, 1, "tarfailover-store")
         self._in_thread = self._workers.run
         self._factory = SlaveFactory(
-            config, reactor, Hello(socket.gethostname()), self._welcomed, self._lost
+            config,
+            reactor,
+            Hello(socket.gethostname()),
+            self._welcomed,
+            self._lost,
+            self.status.connecting,
         )
         self._security: SlaveSecurity | None = None
         self._protocol: SlaveProtocol | None = None
@@ -64,12 +74,26 @@ class SlaveService(Service):
         self._ticking = LoopingCall(self._tick)
         self._ticking.clock = reactor
         self._disk = Disk()
+        self._open_copy: Copy | None = None
+        """What is open in the store's thread, which alone uses this."""
         self._busy = False
         self._cycles: Deferred[None] = succeed(None)
-        self._pull: Pull | None = None
+        self._step = ("", 0.0)
+        """What the cycle waits for, and how many seconds that may take beside the deadline."""
+        self._watchdog = Watchdog(reactor, self._look, self._stuck, self._going)
+        self._given_up: DeadlineError | None = None
+        """Why the watchdog ends the cycle."""
+        self._hangs = ""
+        """What is told of a thread that hangs."""
+        self._before = ("", "")
+        """State and reason before it did."""
+        self._pauses = pauses.Pauses(config.retry_initial, config.interval)
+        self._again: IDelayedCall | None = None
         self._first = True
         self._link_error: LinkError | None = None
         """Why the last connection ended."""
+        self._counted: LinkError | None = None
+        """What a cycle ended with: it ends the connection too, and is one failure."""
 
     # starting and stopping
 
@@ -77,18 +101,26 @@ class SlaveService(Service):
         """Open the copy, then connect."""
         super().startService()  # type: ignore[no-untyped-call]
         self._workers.start()
-        opened = self._open()
+        self._watchdog.start()
+        opened = self._in_thread(self._open).addCallback(self._opened)
         opened.addCallback(self._start)
         opened.addErrback(self._cannot_start)
 
-    def _open(self) -> Deferred[None]:
-        opening = self._in_thread(
-            Copy.open,
+    def _open(self) -> Copy:
+        """In the store's thread: open the copy, after closing one whose end nobody heard of."""
+        self._close_open_copy()
+        self._open_copy = Copy.open(
             self.config.store,
             accept_new_history=self.config.accept_new_history,
             disk=self._disk,
         )
-        return opening.addCallback(self._opened)
+        return self._open_copy
+
+    def _close_open_copy(self) -> None:
+        """In the store's thread."""
+        copy, self._open_copy = self._open_copy, None
+        if copy is not None:
+            copy.close()
 
     def _opened(self, copy: Copy) -> None:
         self.copy = copy
@@ -115,6 +147,8 @@ class SlaveService(Service):
         self._fatal(_told(failure, self.log))
 
     async def _stop(self) -> None:
+        self._watchdog.stop()
+        self._no_pause()
         if self._ticking.running:
             self._ticking.stop()
         self._factory.stop()
@@ -150,11 +184,9 @@ class SlaveService(Service):
         stopped.callback(None)
 
     async def _close(self) -> None:
-        copy, self.copy = self.copy, None
-        if copy is None:
-            return
+        self.copy = None
         try:
-            await self._in_thread(copy.close)
+            await self._wait("the store to be closed", self._in_thread(self._close_open_copy))
         except Exception:  # noqa: BLE001 - whatever it is, the store was let go
             error = _told(Failure(), self.log)
             self.log.error("{error}; the next start mends it", error=str(error))
@@ -169,26 +201,35 @@ class SlaveService(Service):
         self._tick()
 
     def _lost(self, protocol: SlaveProtocol | None, error: LinkError) -> None:
+        self._no_pause()
         if protocol is self._protocol:
             self._protocol = None
             self._link_error = error
-        if self.running and not self._busy and str(error) != self.status.why:
+        if self.running and not self._busy and error is not self._counted:
             self.status.fail(error)
 
     # cycles
 
     def _tick(self) -> None:
         """Begin a cycle unless one is under way; never raises."""
+        self._no_pause()
         if not self._busy and self._protocol is not None and self.running:
             self._busy = True
             self._cycles = Deferred.fromCoroutine(self._run(self._protocol))
 
+    async def _wait(self, what: str, waited: Deferred[T], seconds: float = 0.0) -> T:
+        """Wait for what may take `seconds` beside the watchdog's deadline."""
+        self._step = what, seconds
+        return await waited
+
     async def _run(self, protocol: SlaveProtocol) -> None:
         """Cycles, one after the other, as long as the next may begin at once."""
         again = True
-        while again and self.running and protocol is self._protocol:
-            again = await self._total(protocol)
-        self._busy = False
+        try:
+            while again and self.running and protocol is self._protocol:
+                again = await self._total(protocol)
+        finally:
+            self._busy = False
         lost = self._link_error if self._protocol is None else None
         if self.running and lost and self.status.state in (status.IN_SYNC, status.SYNCING):
             self.status.fail(lost)
@@ -196,37 +237,53 @@ class SlaveService(Service):
     async def _total(self, protocol: SlaveProtocol) -> bool:
         """One cycle, whose outcome becomes the status, whatever it is."""
         self.status.cycles += 1
+        self._given_up = None
         try:
             again = await self._one_cycle(protocol)
-        except Exception as error:  # noqa: BLE001 - a cycle is total: every outcome is a state
-            await self._failed(protocol, _told(Failure(), self.log), error)
+        except Exception:  # noqa: BLE001 - a cycle is total: every outcome is a state
+            await self._failed(protocol, self._outcome(Failure()))
             return False
         self._factory.worked()
+        self._pauses.reset()
         return again
 
-    async def _failed(
-        self, protocol: SlaveProtocol, told: TarFailoverError, error: Exception
-    ) -> None:
+    def _outcome(self, failure: Failure) -> TarFailoverError:
+        """What ended a cycle: if it was given up, the deadline that passed."""
+        if isinstance(failure.value, CancelledError) and self._given_up is not None:
+            return self._given_up
+        return _told(failure, self.log)
+
+    async def _failed(self, protocol: SlaveProtocol, told: TarFailoverError) -> None:
         """Begin anew from the connection on, and from the store on if that is at fault."""
         if self.running:
             self.status.fail(told)
+        self._counted = told if isinstance(told, LinkError) else LinkError(str(told))
         if Status.needs_new_connection(told):
-            protocol.fail(told if isinstance(told, LinkError) else LinkError(str(error)))
-        if Status.needs_new_store(told):
+            protocol.fail(self._counted)
+        elif self.running and protocol is self._protocol:
+            self._again = self._reactor.callLater(self._pauses.next(), self._tick)
+        if Status.needs_new_store(told) or told is self._given_up:
             await self._close()
+
+    def _no_pause(self) -> None:
+        """The next cycle begins, or the connection that it would use is gone."""
+        again, self._again = self._again, None
+        if again is not None and again.active():
+            again.cancel()
 
     async def _one_cycle(self, protocol: SlaveProtocol) -> bool:
         """Ask, pull, commit; tells whether the next cycle may begin at once."""
         if self.copy is None:
-            await self._open()
+            self._opened(await self._wait("the store to be opened", self._in_thread(self._open)))
         copy = self.copy
         if copy is None:
             return False
         if self._first:
-            await self._in_thread(copy.meet, self._welcome)
+            met = self._in_thread(copy.meet, self._welcome)
+            await self._wait("what is known of the master to be kept", met)
         wait = 0.0 if self._first else self.config.poll_wait
         asked = self._reactor.seconds()
-        head = await protocol.head(copy.head, wait)
+        head = await self._wait("the answer to HEAD", protocol.head(copy.head, wait), wait)
         self._first = False
         if head.head == copy.head:
             self.status.become(status.IN_SYNC)
@@ -251,13 +308,75 @@ class SlaveService(Service):
         telling.clock = self._reactor
         telling.start(PROGRESS_EVERY, now=False)
         try:
-            cursor = await pull.start()
-            await self._in_thread(copy.commit, head, cursor)
+            cursor = await self._wait(f"the segments of {head.head}", pull.start())
+            committed = self._in_thread(copy.commit, head, cursor)
+            await self._wait(f"{head.head} to be committed", committed)
         finally:
             telling.stop()
         line = progress_line(pull.progress(), self._reactor.seconds() - began)
         self.log.info("head {head} is durable, {line}", head=str(head.head), line=line)
         self.status.become(status.IN_SYNC)
+
+    # the watchdog
+
+    def _look(self) -> Wait:
+        """What is waited for now, and a mark that changes with all that gets on."""
+        config = self.config
+        job = self._workers.longest()
+        if job is not None:
+            return Wait(f"the store's thread, at {job.name}", job, config.deadline_progress, True)
+        protocol = self._protocol
+        mark: list[object] = [
+            self.status.cycles,
+            self._step,
+            self._workers.done,
+            self._factory.attempts,
+        ]
+        if protocol is None:
+            what, more = "a connection", 2 * config.retry_max + config.deadline_connect
+            more += config.deadline_tls_handshake + config.deadline_hello
+        elif self._busy:
+            what, more = self._step
+            mark.append(protocol.received)
+        else:
+            what, more = "the next cycle", config.interval
+        return Wait(what, mark, config.deadline_progress + more)
+
+    def _stuck(self, wait: Wait, seconds: float) -> None:
+        error = DeadlineError("progress", seconds, wait.what)
+        if wait.thread:
+            self._thread_hangs(error)
+            return
+        self.log.error("{error}; beginning anew", error=str(error))
+        self._given_up = error
+        if self._protocol is not None:
+            self._protocol.fail(error)
+        if self._busy:
+            self._cycles.cancel()
+        elif self._protocol is None:
+            self.status.fail(error)
+        self._begin_anew()
+
+    def _thread_hangs(self, error: DeadlineError) -> None:
+        """Nobody can stop a thread, and nothing is written without it: tell, and go on telling."""
+        if not self._hangs:
+            self._before = self.status.state, self.status.why
+        self.status.fail(error)
+        self._hangs = str(error)
+
+    def _begin_anew(self) -> None:
+        """Whatever should have begun the next cycle, or made the next connection, did not."""
+        if self._protocol is None:
+            self._factory.connect_now()
+        if self._ticking.running:
+            self._ticking.stop()
+        self._ticking.start(self.config.interval, now=False)
+
+    def _going(self) -> None:
+        """What hung goes on: if that is the thread, the cycle is where it was."""
+        hung, self._hangs = self._hangs, ""
+        if hung and (self.status.state, self.status.why) == (status.STALLED, hung):
+            self.status.become(*self._before)
 
     def _tell(self, pull: Pull, began: float) -> None:
         line = progress_line(pull.progress(), self._reactor.seconds() - began)

@@ -1,7 +1,14 @@
-"""What a slave is doing, in words that an operator can act on."""
+"""What a slave is doing, in words that an operator can act on.
+
+It is in exactly one state at any time. `connecting`, `syncing` and `in sync` say what
+it does; `stalled`, `refused`, `diverged` and `failed` how its last cycle or attempt to
+connect ended. A new attempt turns only `stalled` into `connecting`: of the other three
+a mere connection mends nothing, so they stay until a cycle ends otherwise.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -44,6 +51,21 @@ def outcome(error: TarFailoverError) -> str:
     return FAILED
 
 
+def kind(error: TarFailoverError) -> str:
+    """What a failure is counted as: its class, with the code or the deadline if it has one."""
+    name = type(error).__name__
+    if isinstance(error, DeadlineError):
+        return f"{name}.{error.name}"
+    if isinstance(error, PeerError):
+        known = error.code in ErrorCode.__members__.values()
+        return f"{name}.{ErrorCode(error.code).name if known else error.code}"
+    return name
+
+
+def _no_time() -> float:
+    return 0.0
+
+
 @dataclass
 class Status:
     """The state of a slave; every change is logged, a repetition is not."""
@@ -54,23 +76,54 @@ class Status:
     failures: int = 0
     watchers: list[Callable[[], None]] = field(default_factory=list, repr=False)
     """Called after every change."""
+    seconds: Callable[[], float] = field(default=_no_time, repr=False)
+    """The time, in seconds since 1970."""
+    since: float = 0.0
+    """When it came into this state."""
+    kinds: Counter[str] = field(default_factory=Counter, repr=False)
+    """Failures by `kind`."""
+    trouble: str = field(default="", repr=False)
+    """The last failure, also after it has passed."""
 
     log = Logger()
+
+    def __post_init__(self) -> None:
+        self.since = self.seconds()
+        self._told = (self.state, self.why)
 
     def become(self, state: str, why: str = "") -> None:
         """Be in `state` from now on."""
         if (state, why) == (self.state, self.why):
             return
+        if state != self.state:
+            self.since = self.seconds()
         self.state, self.why = state, why
-        tell = self.log.warn if state in (STALLED, REFUSED) else self.log.info
-        tell = self.log.error if state in (DIVERGED, FAILED) else tell
-        tell("{state}{why}", state=state, why=f": {why}" if why else "")
+        self._tell()
         for watcher in list(self.watchers):
             watcher()
 
+    def _tell(self) -> None:
+        """A connection that fails again and again for the same reason is told of once."""
+        state, why = self.state, self.why
+        if state == CONNECTING or self._told == (state, why):
+            return
+        self._told = state, why
+        tell = self.log.warn if state in (STALLED, REFUSED) else self.log.info
+        tell = self.log.error if state in (DIVERGED, FAILED) else tell
+        tell("{state}{why}", state=state, why=f": {why}" if why else "")
+
+    def connecting(self) -> None:
+        """A connection is being made."""
+        if self.state in (IN_SYNC, SYNCING):
+            self.become(CONNECTING, "again")
+        elif self.state == STALLED:
+            self.become(CONNECTING, f"again, after {self.why}")
+
     def fail(self, error: TarFailoverError) -> None:
-        """Count a cycle that failed."""
+        """Count a cycle, or an attempt to connect, that failed."""
         self.failures += 1
+        self.kinds[kind(error)] += 1
+        self.trouble = str(error)
         self.become(outcome(error), str(error))
 
     @staticmethod

@@ -27,6 +27,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tarfailover.workers import Job
+
 BUFFER = 64 * 1024
 """Bytes written and not taken by the kernel at which Twisted pauses a streaming producer."""
 KERNEL = 256 * 1024
@@ -40,9 +42,12 @@ TURNS = 100_000
 class Work:
     """The threads of one side: what was given is done in order, when the test lets it."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: Callable[[], float]) -> None:
         self.held = False
+        """Whether the thread hangs in what it is at."""
         self.done = 0
+        self._seconds = seconds
+        self._longest: Job | None = None
         self._jobs: deque[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...], Any]] = deque()
         self._stopping: Deferred[None] | None = None
 
@@ -58,6 +63,14 @@ class Work:
     def start(self) -> None:
         """As `Workers.start`."""
 
+    def longest(self) -> Job | None:
+        """As `Workers.longest`: what the thread is at, which takes time only if it is held."""
+        if not self._jobs:
+            return None
+        if self._longest is None:
+            self._longest = Job(self._jobs[0][1].__name__.strip("_"), self._seconds())
+        return self._longest
+
     def stop(self, seconds: float) -> Deferred[None]:
         """As `Workers.stop`, without the deadline."""
         del seconds
@@ -72,6 +85,7 @@ class Work:
             return False
         done, function, args, named = self._jobs.popleft()
         self.done += 1
+        self._longest = None
         try:
             result = function(*args, **named)
         except Exception:  # noqa: BLE001 - handed over, as by a thread pool
@@ -391,7 +405,7 @@ class Rig:
 
     def work(self) -> Work:
         """The threads of one more side."""
-        work = Work()
+        work = Work(self.clock.seconds)
         self.works.append(work)
         return work
 
