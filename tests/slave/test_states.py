@@ -21,6 +21,7 @@ from tarfailover.errors import TarFailoverError
 from tarfailover.master.protocol import MasterProtocol
 from tarfailover.slave import pull, status
 from tarfailover.slave.copy import Copy
+from tarfailover.slave.pauses import Pauses
 from tarfailover.slave.protocol import SlaveProtocol
 from tarfailover.slave.status import kind
 from tarfailover.wire import messages as m
@@ -42,6 +43,7 @@ MADE: dict[type[TarFailoverError], tuple[Callable[[], TarFailoverError], str]] =
     errors.ConfigError: (lambda: errors.ConfigError("why"), status.FAILED),
     errors.FormatError: (lambda: errors.FormatError("why", 7, "a file"), status.FAILED),
     errors.ContentError: (lambda: errors.ContentError("why"), status.FAILED),
+    errors.NotFoundError: (lambda: errors.NotFoundError("why"), status.FAILED),
     errors.StoreError: (lambda: errors.StoreError("why"), status.FAILED),
     errors.NotAStoreError: (lambda: errors.NotAStoreError("why"), status.FAILED),
     errors.UnsupportedStoreError: (lambda: errors.UnsupportedStoreError("why"), status.FAILED),
@@ -224,6 +226,20 @@ def test_a_fault_while_an_answer_is_worked_on(
         slave.start()
         in_trouble(slave, status.FAILED, "RuntimeError: a bug")
     gets_there(slave, master)
+
+
+def test_pauses_grow_to_the_longest_and_begin_anew() -> None:
+    exact = Pauses(0.5, 3.0, lambda seconds: seconds)
+    assert [exact.next() for _ in range(5)] == [0.5, 1, 2, 3, 3]
+    exact.reset()
+    assert exact.next() == 0.5
+    assert Pauses(8.0, 3.0, lambda seconds: seconds).next() == 3
+
+
+def test_no_two_pauses_are_the_same() -> None:
+    found = [Pauses(1.0, 3.0).next() for _ in range(100)]
+    assert len(set(found)) == 100
+    assert all(0 <= each < 2 for each in found)
 
 
 # what is shown between two attempts
