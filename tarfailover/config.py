@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from tarfailover import osgi
-from tarfailover.access import is_loopback, is_loopback_endpoint
+from tarfailover.access.listeners import is_loopback, is_loopback_endpoint
+from tarfailover.access.ranges import MAX_ENTRIES
 from tarfailover.errors import ConfigError
 from tarfailover.settings import (
     DAY,
@@ -80,6 +81,19 @@ class MasterConfig:
     allow_plaintext_listen: bool = flag(
         "listen beyond loopback although nothing is encrypted or no client is authenticated"
     )
+    allowed_client_ip_ranges: str = setting(
+        "ranges",
+        "",
+        "addresses, networks, ranges and host names that may connect, with commas; empty: all",
+        (0, MAX_ENTRIES),
+        oak=("master.allowed-client-ip-ranges", "primary.allowed-client-ip-ranges"),
+    )
+    names_refresh: float = seconds(
+        60.0, "time between two look-ups of the host names among the allowed clients", (1, DAY)
+    )
+    deadline_names: float = seconds(
+        5.0, "time for the look-up of a host name; after it the last answer counts"
+    )
     tls_certificate: str = setting(
         "text", "", "PEM file with the certificate of this master; it turns TLS on", FILE
     )
@@ -111,6 +125,21 @@ class MasterConfig:
     )
     max_clients: int = setting(
         "whole", 1000, "number of clients at a time; one more is refused", (1, 100_000)
+    )
+    max_clients_per_address: int = setting(
+        "whole", 100, "number of clients from one address (of IPv6, from one /64)", (1, 100_000)
+    )
+    max_strangers: int = setting(
+        "whole",
+        500,
+        "number of connections not introduced yet; for one more another is cut off",
+        (1, 100_000),
+    )
+    connect_rate: int = setting(
+        "whole", 50, "connections a second from one address, in the long run", (1, 100_000)
+    )
+    connect_burst: int = setting(
+        "whole", 500, "connections at once from one address", (1, 1_000_000)
     )
     send_buffer: int = setting(
         "bytes",
@@ -214,8 +243,8 @@ _OAK_NAMES = {
     "primary.host": "write master.host",
     "standby.readtimeout": "write deadline.answer and deadline.idle, in seconds",
     "standby.autoclean": "set it to false or remove the line",
-    "master.allowed-client-ip-ranges": "restrict the clients by interface or firewall",
-    "primary.allowed-client-ip-ranges": "restrict the clients by interface or firewall",
+    "master.allowed-client-ip-ranges": "it belongs into the file of the master",
+    "primary.allowed-client-ip-ranges": "it belongs into the file of the master",
     "sslKeyFile": "write tls.key",
     "sslKeyPassword": "write it into a file, and the name of that as tls.key.passphrase.file",
     "sslChainFile": "write tls.certificate, with the chain in the same file",
@@ -295,9 +324,14 @@ def merge(
 
 
 def _from_file(kind: AnyKind, values: Mapping[str, osgi.Entry]) -> Iterator[tuple[str, Any]]:
-    known = {row.osgi: row for row in settings(kind)}
+    known = {name: row for row in settings(kind) for name in (row.osgi, *row.oak)}
+    lines: dict[str, osgi.Entry] = {}
     for name, entry in values.items():
         if name in known:
+            first = lines.setdefault(known[name].field, entry)
+            if first is not entry:
+                other = known[name].osgi
+                raise ConfigError(f"{entry.where}: {name} is {other}; remove one of the two")
             yield _converted(known[name], entry.value, f"{entry.where}: {name}")
         elif name not in _OAK_NAMES:
             _unknown(f"{entry.where}: unknown property", name, known, "remove the line")

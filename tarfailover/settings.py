@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tarfailover.access.ranges import Ranges, entries
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -26,7 +28,7 @@ MIB = 1024 * 1024
 GIB = 1024 * MIB
 DAY = 86400.0
 
-Kind = Literal["mode", "text", "path", "whole", "bytes", "seconds", "flag"]
+Kind = Literal["mode", "text", "path", "whole", "bytes", "seconds", "flag", "list", "ranges"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Setting:
     """One setting: names, type, default, bounds and words.
 
     `default` is `dataclasses.MISSING` if the setting must be given. The bounds of a
-    text are those of its length. `short` is the one-letter option or None.
+    text are those of its length. `short` is the one-letter option or None. `oak` are the
+    names that Oak has for it in a file, the first of which is then ours there too.
     """
 
     field: str
@@ -44,6 +47,7 @@ class Setting:
     highest: float
     doc: str
     short: str | None
+    oak: tuple[str, ...] = ()
 
     @property
     def option(self) -> str:
@@ -53,7 +57,7 @@ class Setting:
     @property
     def osgi(self) -> str:
         """The property in a ``.config`` file."""
-        return self.field.replace("_", ".")
+        return self.oak[0] if self.oak else self.field.replace("_", ".")
 
     @property
     def environment(self) -> str:
@@ -93,10 +97,14 @@ class Setting:
 
 
 def described(
-    kind: Kind, doc: str, bounds: tuple[float, float] = (0, 0), short: str | None = None
+    kind: Kind,
+    doc: str,
+    bounds: tuple[float, float] = (0, 0),
+    short: str | None = None,
+    oak: tuple[str, ...] = (),
 ) -> Mapping[str, Any]:
     """Return the metadata of a field; `bounds` are the lowest and the highest value."""
-    return {"kind": kind, "doc": doc, "bounds": bounds, "short": short}
+    return {"kind": kind, "doc": doc, "bounds": bounds, "short": short, "oak": oak}
 
 
 def setting(
@@ -105,9 +113,10 @@ def setting(
     doc: str,
     bounds: tuple[float, float] = (0, 0),
     short: str | None = None,
+    oak: tuple[str, ...] = (),
 ) -> Any:
     """Declare a field of a configuration that has a default."""
-    return dataclasses.field(default=default, metadata=described(kind, doc, bounds, short))
+    return dataclasses.field(default=default, metadata=described(kind, doc, bounds, short, oak))
 
 
 def seconds(
@@ -133,6 +142,7 @@ def table(configuration: type) -> tuple[Setting, ...]:
             highest=field.metadata["bounds"][1],
             doc=field.metadata["doc"],
             short=field.metadata["short"],
+            oak=field.metadata.get("oak", ()),
         )
         for field in dataclasses.fields(configuration)
     )
@@ -216,6 +226,23 @@ def _flag(_row: Setting, value: Value) -> bool:
     return value.lower() in _TRUE
 
 
+def _list(row: Setting, value: Value) -> str:
+    """Entries with commas between them, from such a text or from an array of texts."""
+    parts = value if isinstance(value, tuple) else (value,)
+    texts = [part for part in parts if isinstance(part, str) and part.isprintable()]
+    found = entries(",".join(texts))
+    if len(texts) < len(parts) or len(found) > row.highest:
+        most = int(row.highest)
+        raise ValueError(f"is not a list of at most {most} texts, with commas between them")
+    return ",".join(found)
+
+
+def _ranges(row: Setting, value: Value) -> str:
+    found = _list(row, value)
+    Ranges.parse(found)
+    return found
+
+
 def _bounds(row: Setting) -> str:
     return f"from {row.lowest:.15g} to {row.highest:.15g}"
 
@@ -228,4 +255,6 @@ _CONVERT: dict[Kind, Callable[[Setting, Value], Any]] = {
     "bytes": _bytes,
     "seconds": _seconds,
     "flag": _flag,
+    "list": _list,
+    "ranges": _ranges,
 }

@@ -69,7 +69,7 @@ def other_value(row: Setting) -> tuple[str, object]:
         return "elsewhere", Path("elsewhere")
     if row.field == "tls_pin":
         return "ab" * 32, "ab" * 32
-    if row.kind == "text":
+    if row.kind in ("text", "list", "ranges"):
         return "localhost", "localhost"
     assert isinstance(default, (int, float))
     value = default + 1 if default + 1 <= row.highest else default - 1
@@ -104,6 +104,14 @@ def test_oaks_names_are_kept() -> None:
     assert {"mode", "port", "master.host", "interval"} <= {
         row.osgi for row in config.settings(SlaveConfig)
     }
+
+
+@pytest.mark.parametrize("name", ["master", "primary"])
+@pytest.mark.parametrize("value", ['["::1", "oak2"]', '("::1,oak2",)', '" ::1 , oak2"'])
+def test_oaks_list_of_addresses(name: str, value: str) -> None:
+    quoted = value.replace(" ", "\\ ") if value.startswith('"') else value
+    merged = from_text(MasterConfig, f"{name}.allowed-client-ip-ranges={quoted}")
+    assert merged.allowed_client_ip_ranges == "::1,oak2"
 
 
 def test_defaults_of_the_issue() -> None:
@@ -144,7 +152,8 @@ def test_each_source_wins_over_the_one_before(kind: Any, row: Setting) -> None:
         allowed = {}
     allowed = {**allowed, **TLS_WITH[MODES[kind]].get(row.field, {})}
     options: dict[str, Any] = {} if row.field == "store" else {"store": "s"}
-    first = {"text": "::1", "path": "first", "flag": "false"}.get(row.kind, f"{row.lowest:.15g}")
+    texts = dict.fromkeys(("text", "list", "ranges"), "::1")
+    first = {**texts, "path": "first", "flag": "false"}.get(row.kind, f"{row.lowest:.15g}")
     first = {"retry_max": "1", "tls_pin": "cd" * 32}.get(row.field, first)
     file = osgi.parse(f'{row.osgi}="{first}"', "f")
     assert getattr(config.merge(kind, file, allowed, options), row.field) == row.convert(first)
@@ -194,7 +203,17 @@ def test_values_of_a_file_may_be_typed_or_text() -> None:
         (SlaveConfig, 'primary.host="h"', "primary.host is Oak's, not ours; write master.host"),
         (SlaveConfig, 'secure=B"true"', "secure is Oak's, not ours; write tls.certificate"),
         (SlaveConfig, 'standby.readtimeout=I"60000"', "write deadline.answer and deadline.idle"),
-        (MasterConfig, 'master.allowed-client-ip-ranges=["::1"]', "interface or firewall"),
+        (SlaveConfig, 'master.allowed-client-ip-ranges=["::1"]', "into the file of the master"),
+        (
+            MasterConfig,
+            'mode="master"\nmaster.allowed-client-ip-ranges=["::1","10.0.0.1/8"]',
+            "line 2: master.allowed-client-ip-ranges: ('::1', '10.0.0.1/8') has the entry",
+        ),
+        (
+            MasterConfig,
+            'master.allowed-client-ip-ranges="::1"\nprimary.allowed-client-ip-ranges="::1"',
+            "line 2: primary.allowed-client-ip-ranges is master.allowed-client-ip-ranges; remove",
+        ),
     ],
 )
 def test_files_are_refused_with_place_and_remedy(kind: Any, text: str, told: str) -> None:
@@ -330,7 +349,7 @@ def test_any_file_gives_a_configuration_or_an_error(values: dict[str, Any]) -> N
     entries = {name: osgi.Entry(value, 3, "f") for name, value in values.items()}
     merged = merged_or_refused(entries)
     if isinstance(merged, ConfigError):
-        assert str(merged).startswith(("f, line 3: ", "retry_max "))
+        assert str(merged).startswith(("f, line 3: ", "retry_max ", "tls_", "token_file "))
         return
     for row in config.settings(SlaveConfig):
         if row.kind in ("whole", "bytes", "seconds"):

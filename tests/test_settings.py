@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tarfailover.access.ranges import entries
 from tarfailover.settings import GIB, MIB, Kind, Setting, flag, seconds, setting, table
 
 
@@ -44,6 +45,12 @@ def row(kind: Kind, lowest: float = 0, highest: float = 0, default: object = "")
         (row("flag"), "Off", False),
         (row("flag"), "0", False),
         (row("mode", default="slave"), "slave", "slave"),
+        (row("list", 0, 2), "", ""),
+        (row("list", 0, 2), " a ,b,", "a,b"),
+        (row("list", 0, 2), ("a", "b"), "a,b"),
+        (row("list", 0, 2), (), ""),
+        (row("list", 0, 2), ("a,b",), "a,b"),
+        (row("ranges", 0, 2), "10.0.0.0/8, oak", "10.0.0.0/8,oak"),
     ],
 )
 def test_good_values(made: Setting, value: Any, result: object) -> None:
@@ -87,6 +94,10 @@ def test_good_values(made: Setting, value: Any, result: object) -> None:
         (row("flag"), "ture", "is neither true nor false"),
         (row("flag"), "", "is neither true nor false"),
         (row("flag"), 1, "is neither true nor false"),
+        (row("list", 0, 2), "a,b,c", "is not a list of at most 2 texts"),
+        (row("list", 0, 2), ("a", 1), "is not a list of at most 2 texts"),
+        (row("list", 0, 2), 1, "is not a list"),
+        (row("list", 0, 2), "a\n", "is not a list"),
         (row("mode", default="slave"), "master", 'name a file with mode="slave"'),
         (row("mode", default="slave"), "primary", "is the other side"),
         (row("mode", default="slave"), "standby", "is Oak's later name"),
@@ -108,6 +119,7 @@ ROWS = [
     row("path"),
     row("flag"),
     row("mode", default="slave"),
+    row("list", 0, 2),
 ]
 ANY_VALUE = st.one_of(
     st.text(), st.integers(), st.floats(), st.booleans(), st.lists(st.text()).map(tuple)
@@ -129,6 +141,7 @@ def test_any_value_is_within_the_bounds_or_refused(made: Setting, value: Any) ->
         assert str(converted).startswith("is ")
     elif made.highest:
         measured = len(converted) if made.kind == "text" else converted
+        measured = len(entries(converted)) if made.kind == "list" else measured
         assert made.lowest <= measured <= made.highest
 
 
@@ -148,6 +161,11 @@ def test_names_follow_from_the_field() -> None:
 def test_the_mode_stands_in_a_file_only() -> None:
     made = row("mode", default="slave")
     assert (made.option, made.environment) == ("", "")
+
+
+def test_oaks_name_stands_in_a_file() -> None:
+    made = Setting("some_name", "list", "", 0, 9, "words", None, ("oak.some-name", "older.name"))
+    assert (made.option, made.osgi) == ("--some-name", "oak.some-name")
 
 
 @dataclasses.dataclass(frozen=True)

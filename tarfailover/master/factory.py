@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 from typing import Any
 
@@ -12,10 +13,13 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tarfailover.access.rates import Seldom
+from tarfailover.access.room import Room
 from tarfailover.config import MasterConfig
 from tarfailover.errors import LinkError
 from tarfailover.format.journal import NAME as JOURNAL
 from tarfailover.ids import RecordId
+from tarfailover.master import gate
 from tarfailover.master.protocol import MasterProtocol
 from tarfailover.master.sender import InThread
 from tarfailover.master.sources import Listings
@@ -24,6 +28,9 @@ from tarfailover.store import journal
 from tarfailover.store.follower import Follower
 from tarfailover.store.snapshot import Snapshot
 from tarfailover.wire.messages import ErrorCode, HeadIs
+
+NO_LIMIT = 2**30
+"""Open files where the system sets no limit."""
 
 
 class MasterFactory(Factory):
@@ -41,6 +48,12 @@ class MasterFactory(Factory):
         self.epoch = 0
         self.listings = Listings()
         self.clients: set[MasterProtocol] = set()
+        """All connections whose TLS, if there is any, stands; introduced or not."""
+        self.served: set[MasterProtocol] = set()
+        """Those that are introduced."""
+        self.room = Room(config.max_clients, config.max_strangers)
+        self.seldom = Seldom(self.log, clock.seconds)
+        """For what strangers cause."""
         self.errors: dict[int, int] = {}
         self._emptied: Deferred[None] | None = None
         self._follower = follower
@@ -53,20 +66,37 @@ class MasterFactory(Factory):
     # clients
 
     def connected(self, client: MasterProtocol) -> None:
-        """Take a client in, or turn it away if there are enough."""
+        """Take a connection in; it is a stranger until `introduced`."""
         self.clients.add(client)
-        tune(client.transport, socket.SO_SNDBUF, self.config.send_buffer)
-        if len(self.clients) > self.config.max_clients:
-            limit = self.config.max_clients
-            client.end(ErrorCode.BUSY, f"{limit} clients are connected, more are not allowed")
+
+    def introduced(self, client: MasterProtocol) -> str:
+        """Make a stranger a client; why it cannot be one, or ''."""
+        if len(self.served) >= self.room.clients:
+            return f"{self.room.clients} clients are connected, more are not allowed"
+        guest = gate.guest(client.transport)
+        refused = guest.factory.let_in(guest) if guest is not None else ""
+        if not refused:
+            self.served.add(client)
+            tune(client.transport, socket.SO_SNDBUF, self.config.send_buffer)
+        return refused
 
     def disconnected(self, client: MasterProtocol, reason: Failure) -> None:
-        """Forget a client."""
+        """Forget a connection."""
         self.clients.discard(client)
         if self._emptied is not None and not self.clients:
             emptied, self._emptied = self._emptied, None
             emptied.callback(None)
-        self.log.info("{peer}: disconnected ({why})", peer=client, why=reason.getErrorMessage())
+        if client in self.served:
+            self.served.remove(client)
+            self.log.info("{peer}: disconnected ({why})", peer=client, why=reason.getErrorMessage())
+
+    def fit(self) -> Room:
+        """Fit the limits on connections to the limit of open files, beside the tars of now."""
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        files = NO_LIMIT if soft == resource.RLIM_INFINITY else soft
+        wanted = self.config.max_clients, self.config.max_strangers
+        self.room = Room.within(*wanted, len(self.snapshot.tars.readers), files)
+        return self.room
 
     def emptied(self) -> Deferred[None]:
         """Fires when the last client is gone; asked for once, when the master stops."""
@@ -88,6 +118,8 @@ class MasterFactory(Factory):
     def _refreshed(self, snapshot: Snapshot) -> None:
         before, head = self.snapshot.head, snapshot.head
         self.snapshot, old = snapshot.acquire(), self.snapshot
+        if len(snapshot.tars.readers) != len(old.tars.readers):
+            self.fit()
         old.release()
         if head is None and before is not None:
             self.log.error("no head can be served: {why}", why=self.not_ready())

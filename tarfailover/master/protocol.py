@@ -45,7 +45,6 @@ class Waiter:
 class MasterProtocol(Int32StringReceiver):
     """Answers the requests of one slave."""
 
-    MAX_LENGTH = messages.MAX_REQUEST_FRAME
     log = Logger()
     transport: Any
 
@@ -53,6 +52,7 @@ class MasterProtocol(Int32StringReceiver):
         self.factory: MasterFactory = factory
         self.peer = peer
         self.client = ""
+        self.MAX_LENGTH = messages.MAX_HELLO_FRAME
         self._welcomed = False
         self._ended = False
         self._paused = False
@@ -136,7 +136,9 @@ class MasterProtocol(Int32StringReceiver):
     def _end(self, code: ErrorCode, why: str, request: int) -> None:
         if self._ended:
             return
-        self.log.warn("{peer}: {why}; disconnecting", peer=self, why=why)
+        # What strangers cause must not fill the log.
+        tell = self.log.warn if self._welcomed else self.factory.seldom.warn
+        tell("{peer}: {why}; disconnecting", peer=str(self), why=why)
         self._answer(request, Error(code, why))
         self._ended = True
         self._forget_waiters()
@@ -195,7 +197,12 @@ class MasterProtocol(Int32StringReceiver):
         except VersionError as error:
             self._end(ErrorCode.VERSION, str(error), request)
             return
+        refused = self.factory.introduced(self)
+        if refused:
+            self._end(ErrorCode.BUSY, refused, request)
+            return
         self._welcomed = True
+        self.MAX_LENGTH = messages.MAX_REQUEST_FRAME
         self.client = hello.client
         self._hello.stop()
         self._idle.start()

@@ -38,6 +38,7 @@ class MasterSecurity:
         )
         demand = Demand("the slave", named=True) if config.tls_ca else None
         self.contexts = Contexts(files, demand)
+        self._seldom = factory.seldom
         self._watch = Watch(self.contexts, reactor)
         self._handshakes = Handshakes(
             factory,
@@ -46,7 +47,6 @@ class MasterSecurity:
             "the slave",
             self._completed,
             self._failed,
-            config.max_clients,
         )
         self.factory: TLSMemoryBIOFactory = master_tls(self.contexts, self._handshakes, _REFUSAL)
         """What to listen with."""
@@ -69,4 +69,4 @@ class MasterSecurity:
     def _failed(self, who: Any, error: LinkError) -> None:
         host, port = getattr(who, "host", None), getattr(who, "port", None)
         peer = str(who) if host is None else f"{host}:{port}"
-        self.log.warn("{peer}: {why}; disconnecting", peer=peer, why=str(error))
+        self._seldom.warn("{peer}: {why}; disconnecting", peer=peer, why=str(error))

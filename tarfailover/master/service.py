@@ -13,9 +13,13 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tarfailover.access import names
+from tarfailover.access.names import Names
+from tarfailover.access.ranges import Ranges
 from tarfailover.config import MasterConfig
 from tarfailover.errors import ConfigError, TarFailoverError
 from tarfailover.master.factory import MasterFactory
+from tarfailover.master.gate import Gate
 from tarfailover.master.security import MasterSecurity
 from tarfailover.store.follower import Follower
 from tarfailover.store.state import SlaveState
@@ -51,6 +55,16 @@ class MasterService(Service):
         self._security: MasterSecurity | None = None
         self._workers = Workers(reactor, THREADS, "tarfailover-master")
         self._in_thread = self._workers.run
+        self.gate: Gate | None = None
+        """What connections meet first, once it listens."""
+        self._ranges = Ranges.parse(config.allowed_client_ip_ranges)
+        self._names = Names(
+            self._ranges.names,
+            reactor,
+            Workers(reactor, names.THREADS, "tarfailover-names"),
+            config.names_refresh,
+            config.deadline_names,
+        )
         self._follower: Follower | None = None
         self._looking: LoopingCall | None = None
         """Fires when no look is under way any more, once looking was stopped."""
@@ -83,8 +97,31 @@ class MasterService(Service):
         if rules.uses_tls(self.config):
             self._security = MasterSecurity(self.config, self.factory, self._reactor)
             self._security.start()
+        self._check_room(self.factory)
+        for remark in self._ranges.remarks:
+            self.log.warn("allowed_client_ip_ranges: {remark}", remark=remark)
         served = self._security.factory if self._security else self.factory
-        listening: Deferred[IListeningPort] = self._endpoint.listen(served)
+        self.gate = Gate(served, self.config, self._names, self.factory)
+        # Nobody is refused for want of an answer to the look-ups.
+        return self._names.start().addCallback(self._listen, self.gate)
+
+    def _check_room(self, factory: MasterFactory) -> None:
+        """Tell if the limit of open files allows less than wanted; raises ConfigError."""
+        room = factory.fit()
+        if room == (self.config.max_clients, self.config.max_strangers):
+            return
+        why = (
+            f"the limit of open files leaves room for {room.clients} clients and "
+            f"{room.strangers} other connections beside the tars; raise it (LimitNOFILE)"
+        )
+        if not room.serves:
+            raise ConfigError(why)
+        self.log.warn("{why}, or lower max_clients and max_strangers", why=why)
+
+    def _listen(self, _: object, gate: Gate) -> Deferred[None] | None:
+        if not self.running:
+            return None
+        listening: Deferred[IListeningPort] = self._endpoint.listen(gate)
         return listening.addCallbacks(self._listening, self._not_listening)
 
     def _tell_head(self, factory: MasterFactory) -> None:
@@ -137,7 +174,7 @@ class MasterService(Service):
         """Tell the clients, let answers end until the drain deadline, and close the store."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._stop_by = self._reactor.seconds() + self.config.deadline_drain
-        waiting: list[Deferred[Any]] = [self._drain()]
+        waiting: list[Deferred[Any]] = [self._drain(), self._names.stop()]
         if self._looking is not None and self._looking.running:
             # A look that is under way ends with its thread.
             self._looking.stop()

@@ -79,8 +79,6 @@ class Secured(ProtocolWrapper):
         self.connected = 1
         self.factory.registerProtocol(self)  # type: ignore[no-untyped-call]
         self._deadline.start()
-        if self.factory.too_many():
-            transport.abortConnection()
 
     def _too_late(self, error: DeadlineError) -> None:
         self._late = error
@@ -149,8 +147,7 @@ def _version(connection: Any) -> str:
 class Handshakes(WrappingFactory):
     """Makes a `Secured` around each protocol of `wrapped`.
 
-    `peer` is ``the master`` or ``the slave``; a handshake has `seconds`; more than
-    `limit` under way at a time are cut off.
+    `peer` is ``the master`` or ``the slave``; a handshake has `seconds`.
     """
 
     protocol = Secured
@@ -164,7 +161,6 @@ class Handshakes(WrappingFactory):
         peer: str,
         completed: Done,
         failed: Failed,
-        limit: int = 0,
     ) -> None:
         super().__init__(wrapped)  # type: ignore[no-untyped-call]
         self.clock = clock
@@ -172,16 +168,11 @@ class Handshakes(WrappingFactory):
         self.peer = peer
         self.completed = completed
         self.failed = failed
-        self._limit = limit
 
     @property
     def pending(self) -> list[Secured]:
         """The connections whose handshake is under way."""
         return [each for each in self.protocols if not each.done]
-
-    def too_many(self) -> bool:
-        """Whether more handshakes are under way than are allowed."""
-        return bool(self._limit) and len(self.pending) > self._limit
 
     def abort(self) -> None:
         """Cut off all handshakes under way."""

@@ -8,6 +8,8 @@ LOWEST_VERSION = 1
 
 FRAME_HEADER = 5
 """Bytes of type and request number."""
+MAX_HELLO_FRAME = 8 * 1024
+"""Bytes of the first frame of a slave, of any version, that a master accepts."""
 MAX_REQUEST_FRAME = 128 * 1024
 """Bytes of a frame that a master accepts."""
 MAX_ANSWER_FRAME = 128 * 1024

@@ -114,9 +114,20 @@ def frame(kind: int, number: int, payload: bytes = b"") -> bytes:
         (frame(0x05, 1), m.ErrorCode.PROTOCOL),
         (frame(0x77, 1), m.ErrorCode.PROTOCOL),
         (frame(0x01, 1, b"NOPE"), m.ErrorCode.PROTOCOL),
+        ((m.MAX_HELLO_FRAME + 1).to_bytes(4, "big"), m.ErrorCode.TOO_LARGE),
         (b"\xff" * 4, m.ErrorCode.TOO_LARGE),
     ],
-    ids=["http", "tls", "empty", "zeros", "no hello", "unknown first", "bad hello", "longest"],
+    ids=[
+        "http",
+        "tls",
+        "empty",
+        "zeros",
+        "no hello",
+        "unknown first",
+        "bad hello",
+        "long hello",
+        "longest",
+    ],
 )
 def test_what_is_no_slave_gets_one_error_and_the_end(
     master: MasterSide, said: bytes, code: m.ErrorCode
@@ -199,6 +210,9 @@ def test_one_client_too_many(rig: Rig, tmp_path: Path) -> None:
     master = MasterSide(rig, store_of(tmp_path / "s", SAMPLES), max_clients=2)
     (_, first), (_, second) = master.welcome(), master.welcome()
     slave, link = master.connect()
+    assert link.alive and not slave.answers, "strangers have places of their own"
+    slave.ask(HELLO)
+    rig.settle()
     assert slave.error().code == m.ErrorCode.BUSY
     assert not link.alive
     assert first.alive and second.alive

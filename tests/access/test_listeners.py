@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import endpoints
 
-from tarfailover.access import is_loopback, is_loopback_endpoint
+from tarfailover.access.listeners import is_loopback, is_loopback_endpoint
 from tarfailover.errors import ConfigError
 
 
