@@ -22,14 +22,16 @@ Graph = dict[SegmentId, memoryview]
 
 def encode(edges: Mapping[SegmentId, Sequence[SegmentId]]) -> bytes:
     """The data of the ``.gph`` entry; segments without references are left out."""
-    body = bytearray()
-    count = 0
-    for segment, references in edges.items():
-        if references:
-            body += _RECORD.pack(segment, len(references))
-            body += b"".join(references)
-            count += 1
-    return trailer.encode(bytes(body), count, trailer.GRAPH, padded_size=False)
+    return encode_rows({segment: b"".join(row) for segment, row in edges.items()})
+
+
+def encode_rows(rows: Mapping[SegmentId, bytes | memoryview]) -> bytes:
+    """As `encode`, where the references of each segment lie one after the other."""
+    pieces: list[bytes | memoryview] = []
+    for segment, row in rows.items():
+        if row:
+            pieces += _RECORD.pack(segment, len(row) // len(segment)), row
+    return trailer.encode(b"".join(pieces), len(pieces) // 2, trailer.GRAPH, padded_size=False)
 
 
 def parse_footer(data: bytes | memoryview, end: int) -> trailer.Footer:

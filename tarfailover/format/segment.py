@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from tarfailover.errors import FormatError
 from tarfailover.ids import NO_GENERATION, Generation, SegmentId, is_bulk, is_data, text
@@ -47,6 +47,9 @@ COMPACTED = 0x80000000
 _HEADER = struct.Struct(">3sBIHIII10s")
 _RECORD = struct.Struct(">IBI")
 _RECORD_ID = struct.Struct(">HI")
+_COUNTS = struct.Struct(">II")
+_KINDS = bytes(range(0xA0, 0xC0))
+"""What byte 8 of an id of a data or bulk segment can be."""
 _LONG = struct.Struct(">QHI")
 _CACHED_TABLES = 512
 """Largest reference table with a precompiled struct: all of them take 4 MiB."""
@@ -160,11 +163,27 @@ def inspect(
         raise FormatError(f"{text(segment)} names neither a data nor a bulk segment", 0)
     header = parse_header(data)
     refs = references(data) if header.references else ()
-    for number, ref in enumerate(refs):
-        if ref[8] >> 4 not in (0xA, 0xB) or ref == segment:
-            at = HEADER_SIZE + REFERENCE_SIZE * number
-            raise FormatError(f"reference {text(ref)} names no other segment", at)
+    kinds = bytes(data[HEADER_SIZE + 8 : HEADER_SIZE + REFERENCE_SIZE * len(refs) : REFERENCE_SIZE])
+    if segment in refs or kinds.translate(None, _KINDS):
+        _refuse_reference(segment, refs)
     return header.generation, refs
+
+
+def _refuse_reference(segment: SegmentId, refs: tuple[SegmentId, ...]) -> NoReturn:
+    fits = [(is_data(ref) or is_bulk(ref)) and ref != segment for ref in refs]
+    number = fits.index(False)
+    at = HEADER_SIZE + REFERENCE_SIZE * number
+    raise FormatError(f"reference {text(refs[number])} names no other segment", at)
+
+
+def has_blob_ids(data: bytes | memoryview) -> bool:
+    """Whether the data segment has a BLOB_ID record.
+
+    The header must have been parsed before: the counts are believed here.
+    """
+    refs, count = _COUNTS.unpack_from(data, 14)
+    first = HEADER_SIZE + REFERENCE_SIZE * refs + 4
+    return BLOB_ID in data[first : first + RECORD_ENTRY_SIZE * count : RECORD_ENTRY_SIZE]
 
 
 def check_records(data: bytes | memoryview) -> None:

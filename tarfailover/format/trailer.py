@@ -8,8 +8,9 @@ that the footer ends on a block border.
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass
+
+from isal.isal_zlib import crc32
 
 from tarfailover.errors import FormatError
 from tarfailover.format.tar import BLOCK, padded
@@ -51,7 +52,7 @@ def payload(data: bytes | memoryview, end: int, footer: Footer, size: int, what:
     if start < 0:
         raise FormatError(f"the {what} is larger than what is there", max(0, end - FOOTER_SIZE))
     view = memoryview(data)[start : end - FOOTER_SIZE]
-    if zlib.crc32(view) != footer.crc:
+    if crc32(view) != footer.crc:
         raise FormatError(f"the checksum of the {what} does not match", start)
     return view
 
@@ -64,7 +65,7 @@ def encode(body: bytes, count: int, magic: int, *, padded_size: bool) -> bytes:
     """
     total = padded(len(body) + FOOTER_SIZE)
     size = total if padded_size else len(body) + FOOTER_SIZE
-    footer = _FOOTER.pack(zlib.crc32(body), count, size, magic)
+    footer = _FOOTER.pack(crc32(body), count, size, magic)
     return bytes(total - len(body) - FOOTER_SIZE) + body + footer
 
 

@@ -6,9 +6,10 @@ A segment passes when its checksum, kind, length, header and reference table are
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
+
+from isal.isal_zlib import crc32
 
 from tarfailover.errors import FormatError
 from tarfailover.format import segment as segments
@@ -25,14 +26,11 @@ class Arrival(NamedTuple):
     crc: int
     length: int
     chunks: Sequence[Buffer]
-    actual: int | None = None
-    """The checksum of the chunks, if whoever took them in has computed it."""
 
     @classmethod
     def of(cls, segment: SegmentId, data: bytes) -> Arrival:
         """A segment made in this process, whose checksum is that of its data."""
-        crc = zlib.crc32(data)
-        return cls(segment, crc, len(data), [data], crc)
+        return cls(segment, crc32(data), len(data), [data])
 
 
 def verify(arrival: Arrival, read: blobids.Read) -> Incoming:
@@ -48,17 +46,20 @@ def checked(arrival: Arrival) -> Incoming:
 
     This much can be told of a segment whose references have not come yet.
     """
-    segment, announced, length, chunks, actual = arrival
-    crc = _checksum(chunks) if actual is None else actual
+    segment, announced, length, chunks = arrival
+    bulk = is_bulk(segment)
+    if not bulk:
+        chunks = [b"".join(chunks)]
+    crc = _checksum(chunks)
     if crc != announced or sum(map(len, chunks)) != length:
         raise FormatError(
             f"segment {text(segment)}: the checksum of its {length} bytes is {crc:08x}, "
             f"announced was {announced:08x}",
             0,
         )
-    if is_bulk(segment) and 1 <= length <= segments.MAX_SEGMENT:
+    if bulk and 1 <= length <= segments.MAX_SEGMENT:
         return Incoming(segment, crc, NO_GENERATION, (), (), length, chunks)
-    data = bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
+    data = b"".join(chunks)  # of one piece: not copied
     try:
         generation, references = segments.inspect(segment, data)
     except FormatError as error:
@@ -69,7 +70,7 @@ def checked(arrival: Arrival) -> Incoming:
 def _checksum(chunks: Sequence[Buffer]) -> int:
     crc = 0
     for chunk in chunks:
-        crc = zlib.crc32(chunk, crc)
+        crc = crc32(chunk, crc)
     return crc
 
 
@@ -81,5 +82,7 @@ def with_blobs(incoming: Incoming, read: blobids.Read) -> Incoming:
     if is_bulk(incoming.segment):
         return incoming
     data = bytes(incoming.chunks[0])
+    if not segments.has_blob_ids(data):
+        return incoming
     blobs = blobids.mentioned(incoming.segment, data, incoming.references, read)
     return incoming._replace(blobs=blobs) if blobs else incoming

@@ -114,9 +114,8 @@ class OpenTar:
 
         Raises StoreIOError, also if what was written cannot be read back.
         """
-        rows = {segment: _ids(row) for segment, row in self.reader.graph().items()}
         end = self._add((".brf", binrefs.encode(self._blobs)), self.size, mtime)
-        end = self._add((".gph", graph.encode(rows)), end, mtime)
+        end = self._add((".gph", graph.encode_rows(self.reader.graph())), end, mtime)
         # An index says that all before it is there, so that must have arrived first.
         self._disk.sync(self._fd, self.path)
         end = self._add((".idx", index.encode(self.reader.scanned)), end, mtime)
@@ -146,10 +145,6 @@ class OpenTar:
         """Let go of the file, as it is."""
         os.close(self._fd)
         self.reader.release()
-
-
-def _ids(row: memoryview) -> list[bytes]:
-    return [bytes(row[at : at + 16]) for at in range(0, len(row), 16)]
 
 
 Clock = Callable[[], float]

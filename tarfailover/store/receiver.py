@@ -75,12 +75,12 @@ class Receiver:
         self, verified: Sequence[Incoming], rejected: list[Rejection]
     ) -> tuple[list[Incoming], list[SegmentId]]:
         """What can be stored now, in order; and what is missing for the rest."""
-        references = list({each for segment in verified for each in segment.references})
+        references = set[SegmentId]().union(*[segment.references for segment in verified])
         absent = set(self.writer.lacking(references))
         ready: dict[SegmentId, Incoming] = {}
         missing: list[SegmentId] = []
         for segment in verified:
-            lacks = {r for r in segment.references if r in absent and r not in ready}
+            lacks = absent.intersection(segment.references).difference(ready)
             if lacks:
                 self._keep(segment, lacks)
                 missing += lacks

@@ -9,11 +9,12 @@ leaves a tar without an index again, with the same segments.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Sequence
 from itertools import chain, count, groupby
 from pathlib import Path
 from typing import NamedTuple
+
+from isal.isal_zlib import crc32
 
 from tarfailover.errors import FormatError, StoreError
 from tarfailover.format import manifest, tar
@@ -161,7 +162,7 @@ class _Sources:
         data = self.read(segment)
         generation, references = segments.inspect(segment, data)
         blobs = self.blobs(segment, notes)
-        crc = zlib.crc32(data)
+        crc = crc32(data)
         return Incoming(segment, crc, generation, references, blobs, len(data), [data])
 
     def blobs(self, segment: SegmentId, notes: list[str]) -> tuple[bytes, ...]:

@@ -120,10 +120,10 @@ class SegmentTable:
     def append(self, entries: Iterable[IndexEntry]) -> None:
         """Add segments behind the last one; of two copies the first keeps being found."""
         entries = list(entries)
-        found = self.find_all(b"".join(entry.segment for entry in entries)).tolist()
-        for entry, rank in zip(entries, found, strict=True):
-            if rank < 0:
-                self._ranks.setdefault(entry.segment, self._size + len(self._tail))
+        fresh = set(self.lacking([entry.segment for entry in entries]))
+        for rank, entry in enumerate(entries, self._size + len(self._tail)):
+            if entry.segment in fresh:
+                self._ranks.setdefault(entry.segment, rank)
             self._tail.append(entry)
 
     def merged(self) -> SegmentTable:
@@ -154,6 +154,17 @@ class SegmentTable:
             if int(self._base.lsb[rank]) == lsb and int(self._base.msb[rank]) == msb:
                 return rank
         return -1
+
+    def lacking(self, ids: Iterable[SegmentId]) -> list[SegmentId]:
+        """Those of `ids` that are not in the table, in their order."""
+        # What is asked for is mostly what came last, and that is in the dict.
+        ranks = self._ranks
+        rest = [segment for segment in ids if segment not in ranks]
+        if not rest or not self._size:
+            return rest
+        keys = np.frombuffer(b"".join(rest), KEY)
+        found = self._find_in_base(keys["msb"].astype("u8"), keys["lsb"].astype("u8")).tolist()
+        return [segment for segment, rank in zip(rest, found, strict=True) if rank < 0]
 
     def find_all(self, ids: bytes | memoryview | Array) -> Array:
         """The ranks of ids that lie one after the other in `ids`; -1 where there is none."""

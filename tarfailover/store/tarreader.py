@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from isal.isal_zlib import crc32
 
 from tarfailover.errors import DamagedStoreError, FormatError, UnsupportedStoreError
 from tarfailover.format import binrefs, graph, index, segment, tar, trailer
@@ -135,7 +136,7 @@ class TarReader:
         do not fit.
         """
         data = memoryview(block)[BLOCK : BLOCK + entry.length]
-        crc = zlib.crc32(data)
+        crc = crc32(data)
         name = tar.segment_entry_name(entry.segment, crc) + b"\0"
         if bytes(block[: len(name)]) == name and len(data) == entry.length:
             return crc, data
@@ -150,7 +151,7 @@ class TarReader:
             raise DamagedStoreError(str(error.within(str(self.path), at))) from error
         name = tar.parse_segment_name(header.name) if header else None
         data = memoryview(block)[BLOCK : BLOCK + entry.length]
-        crc = zlib.crc32(data)
+        crc = crc32(data)
         if name is None or header is None or name.segment != entry.segment:
             self._damaged(at, "the entry here is not the one that the index names")
         elif header.size != entry.length or len(data) != entry.length:
@@ -361,7 +362,7 @@ class TarReader:
         position = self._next + BLOCK
         data = self.read(position, header.size)
         try:
-            if name.crc is not None and zlib.crc32(data) != name.crc:
+            if name.crc is not None and crc32(data) != name.crc:
                 raise FormatError(f"the checksum of the data is not {name.crc:08x}", 0)
             generation, references = segment.inspect(name.segment, data)
         except FormatError as error:

@@ -10,7 +10,7 @@ the directory → journal line → sync of the journal.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -151,12 +151,9 @@ class StoreWriter:
         """For each id in `ids`, one after the other, whether it is not stored."""
         return self._table.find_all(ids) < 0
 
-    def lacking(self, ids: Sequence[SegmentId]) -> list[SegmentId]:
+    def lacking(self, ids: Iterable[SegmentId]) -> list[SegmentId]:
         """Those of `ids` that are not stored, in their order."""
-        if not ids:
-            return []
-        absent = self.absent(b"".join(ids)).tolist()
-        return [segment for segment, lacks in zip(ids, absent, strict=True) if lacks]
+        return self._table.lacking(ids)
 
     def read(self, segment: SegmentId) -> bytes:
         """The data of `segment`; raises SegmentMissingError, DamagedStoreError."""
@@ -213,7 +210,7 @@ class StoreWriter:
     def _new(self, segments: Sequence[Incoming]) -> list[Incoming]:
         """Those of `segments` that are not stored, once each, in their order."""
         distinct = {each.segment: each for each in segments}
-        return [distinct[segment] for segment in self.lacking(list(distinct))]
+        return [distinct[segment] for segment in self.lacking(distinct)]
 
     def _size(self) -> int:
         return self._current.size if self._current else 0

@@ -13,7 +13,6 @@ by one they would cost a hundred times their size.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -44,8 +43,6 @@ class Segment(NamedTuple):
     crc: int
     length: int
     chunks: list[memoryview]
-    actual: int
-    """The checksum that the chunks have: computed as they come, while they are in the cache."""
 
 
 class Refusal(NamedTuple):
@@ -111,7 +108,6 @@ class StreamParser:
         self._item: tuple[SegmentId, int, int] | None = None
         self._chunks: list[memoryview | bytearray] = []
         self._missing = 0
-        self._actual = 0
 
     def feed(self, piece: Piece) -> Sequence[Segment | Refusal]:
         """The items that `piece` completes."""
@@ -123,7 +119,6 @@ class StreamParser:
                 view = self._feed_header(view)
             else:
                 chunk, view = view[: self._missing], view[self._missing :]
-                self._actual = zlib.crc32(chunk, self._actual)
                 self._keep(chunk)
                 self._missing -= len(chunk)
             if self._item is not None and not self._missing:
@@ -155,9 +150,8 @@ class StreamParser:
 
     def _complete(self, segment: SegmentId, length: int, crc: int) -> Segment | Refusal:
         chunks, self._chunks, self._item = self._chunks, [], None
-        actual, self._actual = self._actual, 0
         if not length & REFUSAL:
-            return Segment(segment, crc, length, [memoryview(chunk) for chunk in chunks], actual)
+            return Segment(segment, crc, length, [memoryview(chunk) for chunk in chunks])
         try:
             return Refusal(segment, crc, b"".join(chunks).decode("utf-8"))
         except UnicodeDecodeError as error:

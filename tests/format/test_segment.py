@@ -239,6 +239,7 @@ class TestExternalBlobIds:
         data = data_segment(references=refs, records=[INFO, *content, INFO])
         assert segments.external_blob_ids(data) == (blobs, [])
         assert segments.external_blob_ids(memoryview(data)) == (blobs, [])
+        assert segments.has_blob_ids(data) == segments.has_blob_ids(memoryview(data)) == bool(blobs)
 
     def test_the_example_of_real_oak(self) -> None:
         blob = b"9bd7c3d157e82753fd2bf3a9df26bea49bc29caf#20000"

@@ -46,6 +46,7 @@ def test_the_table_is_a_dictionary_in_which_the_first_copy_counts(
     assert len(filled) == len(rows)
     assert [filled.find(segment) for segment in wanted] == expected
     assert filled.find_all(b"".join(wanted)).tolist() == expected
+    assert filled.lacking(wanted) == [segment for segment in wanted if segment not in model]
     assert [filled.entry(rank) for rank in range(len(rows))] == rows
     assert [filled.segment(rank) for rank in range(len(rows))] == [row.segment for row in rows]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -281,19 +280,3 @@ class TestBadStreams:
     def test_any_bytes_are_items_or_are_refused(self, cut: list[bytes]) -> None:
         found = value_or_refusal(lambda: parsed(cut))
         assert found is None or b"".join(pieces(found)) == b"".join(cut)
-
-
-@given(st.lists(st.binary(min_size=1, max_size=3000), max_size=4), st.integers(1, 700))
-def test_the_checksum_of_what_came_is_computed_however_it_was_cut(
-    contents: list[bytes], step: int
-) -> None:
-    pieces = [p for n, data in enumerate(contents) for p in item(bytes([n]) * 16, 0, data)]
-    whole = b"".join(pieces)
-    parser = StreamParser()
-    found = [
-        segment
-        for at in range(0, len(whole), step)
-        for segment in parser.feed(whole[at : at + step])
-        if isinstance(segment, Segment)
-    ]
-    assert [segment.actual for segment in found] == [zlib.crc32(data) for data in contents]

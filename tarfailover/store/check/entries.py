@@ -6,11 +6,11 @@ one comparison; only what differs is taken apart to say how.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from isal.isal_zlib import crc32
 
 from tarfailover.errors import FormatError
 from tarfailover.format import segment as segments
@@ -40,7 +40,7 @@ def entry(
     has no index.
     """
     data = block[BLOCK : BLOCK + length]
-    crc = zlib.crc32(data)
+    crc = crc32(data)
     return crc, data, _faults(segment, length, block, crc)
 
 
