@@ -138,3 +138,8 @@ def plain(written: str) -> str:
 def count(number: int) -> str:
     """A number in a table; nothing for 0, so that the others are seen."""
     return f"{number:,}" if number else ""
+
+
+def properties_text(number: int) -> str:
+    """A count of properties in words."""
+    return f"{number:,} propert{'y' if number == 1 else 'ies'}"

@@ -86,7 +86,7 @@ def parse(reader: RecordReader, record: RecordId) -> Leaf | Branch | Diff:
     return Leaf(level, hashes, ids[::2], ids[1::2])
 
 
-def _flatten(
+def flatten(
     reader: RecordReader, record: RecordId
 ) -> tuple[RecordId, Leaf | Branch, dict[str, Diff]]:
     """The map under all diffs of `record`, and the diffs by name, the topmost of each name."""
@@ -102,7 +102,7 @@ def _flatten(
 
 def size(reader: RecordReader, record: RecordId) -> int:
     """How many entries the map `record` has."""
-    _, base, _ = _flatten(reader, record)
+    _, base, _ = flatten(reader, record)
     return _count(base)
 
 
@@ -111,7 +111,7 @@ def _leaf_entries(reader: RecordReader, leaf: Leaf) -> Iterator[Entry]:
         yield Entry(hashed, reader.string(key), key, value)
 
 
-def _below(reader: RecordReader, record: RecordId, above: int) -> Leaf | Branch:
+def below(reader: RecordReader, record: RecordId, above: int) -> Leaf | Branch:
     """The sub-map `record` of a branch at level `above`; its level must be higher."""
     parsed = parse(reader, record)
     if isinstance(parsed, Diff) or parsed.level <= above:
@@ -120,7 +120,7 @@ def _below(reader: RecordReader, record: RecordId, above: int) -> Leaf | Branch:
     return parsed
 
 
-def _trie_entries(reader: RecordReader, top: Leaf | Branch) -> Iterator[Entry]:
+def trie_entries(reader: RecordReader, top: Leaf | Branch) -> Iterator[Entry]:
     """All entries below `top`, bucket by bucket; at most eight levels are pending."""
     pending: list[Iterator[Leaf | Branch]] = [iter((top,))]
     while pending:
@@ -134,20 +134,20 @@ def _trie_entries(reader: RecordReader, top: Leaf | Branch) -> Iterator[Entry]:
 
 
 def _sub_maps(reader: RecordReader, branch: Branch) -> Iterator[Leaf | Branch]:
-    return (_below(reader, each, branch.level) for each in branch.buckets.values())
+    return (below(reader, each, branch.level) for each in branch.buckets.values())
 
 
 def entries(reader: RecordReader, record: RecordId) -> Iterator[Entry]:
     """All entries of the map `record`, in the order of the trie; raises FormatError."""
-    _, base, diffs = _flatten(reader, record)
-    for entry in _trie_entries(reader, base):
+    _, base, diffs = flatten(reader, record)
+    for entry in trie_entries(reader, base):
         changed = diffs.get(entry.name)
         yield entry if changed is None else entry._replace(value=changed.value)
 
 
 def find(reader: RecordReader, record: RecordId, name: str) -> Entry | None:
     """The entry `name` of the map `record`, None if there is none; raises FormatError."""
-    _, part, diffs = _flatten(reader, record)
+    _, part, diffs = flatten(reader, record)
     hashed = map_hash(name)
     if name in diffs:
         return Entry(hashed, name, diffs[name].key, diffs[name].value)
@@ -155,7 +155,7 @@ def find(reader: RecordReader, record: RecordId, name: str) -> Entry | None:
         bucket = part.buckets.get(map_bucket(hashed, part.level))
         if bucket is None:
             return None
-        part = _below(reader, bucket, part.level)
+        part = below(reader, bucket, part.level)
     place = bisect.bisect_left(part.hashes, hashed)
     while place < len(part.hashes) and part.hashes[place] == hashed:
         if reader.string(part.keys[place]) == name:
@@ -196,7 +196,7 @@ class MapWriter:
 
     def change(self, record: RecordId, changes: Changes) -> RecordId:
         """The map `record` after `changes`; raises ContentError if they leave it empty."""
-        base_record, base, diffs = _flatten(self._reader, record)
+        base_record, base, diffs = flatten(self._reader, record)
         wanted: dict[str, RecordId | None] = {name: diff.value for name, diff in diffs.items()}
         wanted.update(changes)
         if len(wanted) == 1:
@@ -229,11 +229,11 @@ class MapWriter:
             return self._build(self._apply((), changes), level)
         # A leaf that a shrinking map left behind may have a higher level than its place.
         if isinstance(base, Leaf) or base.level != level:
-            return self._build(self._apply(_trie_entries(self._reader, base), changes), level)
+            return self._build(self._apply(trie_entries(self._reader, base), changes), level)
         buckets = dict(base.buckets)
         total = base.size
         for place, group in _by_bucket(changes, level).items():
-            old = None if place not in buckets else _below(self._reader, buckets[place], level)
+            old = None if place not in buckets else below(self._reader, buckets[place], level)
             part = self._update(old, group, level + 1)
             total += (part.size if part else 0) - (_count(old) if old else 0)
             buckets.pop(place, None)
@@ -244,8 +244,8 @@ class MapWriter:
         return self._build(self._gather(buckets, level), level)
 
     def _gather(self, buckets: dict[int, RecordId], level: int) -> list[Entry]:
-        parts = (_below(self._reader, record, level) for record in buckets.values())
-        return [entry for part in parts for entry in _trie_entries(self._reader, part)]
+        parts = (below(self._reader, record, level) for record in buckets.values())
+        return [entry for part in parts for entry in trie_entries(self._reader, part)]
 
     def _apply(self, before: Iterable[Entry], changes: list[_Change]) -> list[Entry]:
         result = {entry.name: entry for entry in before}

@@ -52,13 +52,12 @@ class Revision:
     """The top of the content, ``/``."""
 
     def __post_init__(self) -> None:
-        record = self.super_root.state.child_id(ROOT)
-        if record is None:
+        root = self.super_root.children.get(ROOT)
+        if root is None:
             raise ContentError(
                 f"record {self.record} has no child {ROOT!r}: it is no state of a repository"
             )
-        # Its own top: paths count from here.
-        object.__setattr__(self, "root", Node(NodeState(self.super_root.state.reader, record)))
+        object.__setattr__(self, "root", root.fresh())
 
     @property
     def record(self) -> RecordId:

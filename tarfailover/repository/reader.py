@@ -246,9 +246,20 @@ class RecordReader:
         remaining = length - start * BLOCK_SIZE
         for block in self.list(record, -(-length // BLOCK_SIZE), start):
             size = min(remaining, BLOCK_SIZE)
-            segment, at = self.locate(block, layout.BLOCK)
-            yield segment.cut(at, size)
+            yield self.block(block, size)
             remaining -= size
+
+    def block(self, record: RecordId, size: int) -> bytes:
+        """The first `size` bytes of the block `record`; raises FormatError."""
+        segment, at = self.locate(record, layout.BLOCK)
+        return segment.cut(at, size)
+
+    def block_ids(self, blob: StoredBlob) -> Iterator[RecordId]:
+        """The blocks of `blob`, 4096 bytes each; none if its bytes stand in its own record."""
+        head = self._value(*self.locate(blob.record, layout.VALUE))
+        if head.blocks is None:
+            return iter(())
+        return self.list(head.blocks, -(-head.length // BLOCK_SIZE))
 
     def list(self, record: RecordId, count: int, start: int = 0) -> Iterator[RecordId]:
         """The `count` elements, at least one, of the list `record`; without the first `start`.

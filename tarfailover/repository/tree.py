@@ -65,6 +65,16 @@ class NodeProperty:
         return self._known
 
     @property
+    def reader(self) -> RecordReader:
+        """What reads the values."""
+        return self._state.reader
+
+    @property
+    def value_record(self) -> RecordId | None:
+        """The record of the value, or of the LIST of an array; None if the template has it."""
+        return None if self._place == IN_TEMPLATE else self._state.value_record(self._place)
+
+    @property
     def texts(self) -> tuple[str, ...]:
         """The values as text; raises ContentError for binaries."""
         if self.type == PropertyType.BINARY:
@@ -74,8 +84,7 @@ class NodeProperty:
     @property
     def values(self) -> tuple[PythonValue, ...]:
         """The values as Python has them; raises ContentError if one is none of its type."""
-        reader = self._state.reader
-        return tuple(_python(reader, self.type, each) for each in self.stored.values)
+        return tuple(_python(self.reader, self.type, each) for each in self.stored.values)
 
     @property
     def value(self) -> PythonValue | tuple[PythonValue, ...]:
@@ -258,6 +267,10 @@ class Node:
     def below(self, name: str, record: RecordId) -> Node:
         """The node `record` as this one's child `name`; not looked up."""
         return Node(NodeState(self.state.reader, record), name, self)
+
+    def fresh(self) -> Node:
+        """The same node as a top of its own, from which paths count."""
+        return Node(self.state)
 
     def node(self, path: str) -> Node:
         """The node at `path` from here on.
