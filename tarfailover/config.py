@@ -105,6 +105,9 @@ class MasterConfig:
         "text", "", "PEM file with the CAs of the slaves; each must show a certificate", FILE
     )
     tls_crl: str = setting("text", "", "PEM file with the revocation lists of tls_ca", FILE)
+    token_file: str = setting(
+        "text", "", "file whose first line is the token that slaves must show; needs TLS", FILE
+    )
     scan_interval: float = seconds(
         0.05, "time between two looks into the directory for a new head", (0.01, 3600)
     )
@@ -188,6 +191,9 @@ class SlaveConfig:
     )
     tls_trust_anyone: bool = flag(
         "use TLS and accept any certificate: whoever answers is taken for the master"
+    )
+    token_file: str = setting(
+        "text", "", "file whose first line is the token to show to the master; needs TLS", FILE
     )
     interval: float = seconds(
         5.0, "time from the start of one cycle of asking and pulling to the next", short="i"

@@ -40,6 +40,7 @@ TLS_WITH = {
             "TARFAILOVER_TLS_KEY": "k",
         },
         "tls_ca": {"TARFAILOVER_TLS_CERTIFICATE": "c", "TARFAILOVER_TLS_KEY": "k"},
+        "token_file": {"TARFAILOVER_TLS_CERTIFICATE": "c", "TARFAILOVER_TLS_KEY": "k"},
         "tls_crl": {
             "TARFAILOVER_TLS_CERTIFICATE": "c",
             "TARFAILOVER_TLS_KEY": "k",
@@ -48,6 +49,7 @@ TLS_WITH = {
     },
     "slave": {
         "tls_server_name": {"TARFAILOVER_TLS_CA": "a"},
+        "token_file": {"TARFAILOVER_TLS_CA": "a"},
         "tls_crl": {"TARFAILOVER_TLS_CA": "a"},
         "tls_certificate": {"TARFAILOVER_TLS_CA": "a", "TARFAILOVER_TLS_KEY": "k"},
         "tls_key": {"TARFAILOVER_TLS_CA": "a", "TARFAILOVER_TLS_CERTIFICATE": "c"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -27,7 +28,7 @@ from tarfailover.sockets import tune
 from tarfailover.store import journal
 from tarfailover.store.follower import Follower
 from tarfailover.store.snapshot import Snapshot
-from tarfailover.wire.messages import ErrorCode, HeadIs
+from tarfailover.wire.messages import ErrorCode, HeadIs, Hello
 
 NO_LIMIT = 2**30
 """Open files where the system sets no limit."""
@@ -54,6 +55,8 @@ class MasterFactory(Factory):
         self.room = Room(config.max_clients, config.max_strangers)
         self.seldom = Seldom(self.log, clock.seconds)
         """For what strangers cause."""
+        self.objection: Callable[[MasterProtocol, Hello], str] = _none
+        """Why a client that introduced itself may not be served, or ''."""
         self.errors: dict[int, int] = {}
         self._emptied: Deferred[None] | None = None
         self._follower = follower
@@ -150,6 +153,11 @@ class MasterFactory(Factory):
         return named.addCallback(
             lambda known: HeadIs(head.record, head.time_ms, head.generation, known)
         )
+
+
+def _none(client: MasterProtocol, hello: Hello) -> str:
+    del client, hello
+    return ""
 
 
 def _peer(addr: Any) -> str:

@@ -197,8 +197,10 @@ class MasterProtocol(Int32StringReceiver):
         except VersionError as error:
             self._end(ErrorCode.VERSION, str(error), request)
             return
-        refused = self.factory.introduced(self)
-        if refused:
+        if objection := self.factory.objection(self, hello):
+            self._end(ErrorCode.NOT_ALLOWED, objection, request)
+            return
+        if refused := self.factory.introduced(self):
             self._end(ErrorCode.BUSY, refused, request)
             return
         self._welcomed = True

@@ -7,6 +7,7 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from tarfailover.access.token import Token
 from tarfailover.config import MasterConfig
 from tarfailover.errors import LinkError
 from tarfailover.master.factory import MasterFactory
@@ -16,11 +17,12 @@ from tarfailover.tls.contexts import Contexts, Demand
 from tarfailover.tls.files import TlsFiles
 from tarfailover.tls.handshake import Handshakes, Secure, master_tls
 from tarfailover.tls.watch import Watch
-from tarfailover.wire.messages import Error, ErrorCode
+from tarfailover.wire.messages import Error, ErrorCode, Hello
 
 _REFUSAL = framed(
     0, Error(ErrorCode.PROTOCOL, "this master speaks TLS only; give the slave tls_ca or tls_pin")
 )
+_ANYBODY = "clients are not authenticated"
 
 
 class MasterSecurity:
@@ -39,6 +41,8 @@ class MasterSecurity:
         demand = Demand("the slave", named=True) if config.tls_ca else None
         self.contexts = Contexts(files, demand)
         self._seldom = factory.seldom
+        self._token = Token(config.token_file) if config.token_file else None
+        factory.objection = self._objection
         self._watch = Watch(self.contexts, reactor)
         self._handshakes = Handshakes(
             factory,
@@ -53,8 +57,9 @@ class MasterSecurity:
 
     def start(self) -> None:
         """Tell how clients are known, and of certificates that end soon."""
-        known = self.contexts.demand is not None
-        who = "clients must show a certificate" if known else "clients are not authenticated"
+        shown = ["a certificate"] if self.contexts.demand is not None else []
+        shown += ["the token"] if self._token is not None else []
+        who = f"clients must show {' and '.join(shown)}" if shown else _ANYBODY
         self.log.info("TLS is on; {who}", who=who)
         self._watch.start()
 
@@ -62,6 +67,11 @@ class MasterSecurity:
         """Cut handshakes off, and watch no more."""
         self._watch.stop()
         self._handshakes.abort()
+
+    def _objection(self, client: MasterProtocol, hello: Hello) -> str:
+        """Why this client may not be served, or ''."""
+        del client
+        return self._token.refuses(hello.token) if self._token is not None else ""
 
     def _completed(self, protocol: MasterProtocol, secure: Secure) -> None:
         protocol.peer = f"{protocol.peer} ({secure})"

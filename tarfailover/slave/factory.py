@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -45,6 +46,8 @@ class SlaveFactory(ReconnectingClientFactory):
         self.resetDelay()  # type: ignore[no-untyped-call]
         self.maxDelay = config.retry_max  # type: ignore[assignment]
         self._hello = hello
+        self.token: Callable[[], str] = str
+        """What gives the token that each connection shows; none by default."""
         self._welcomed = welcomed
         self._lost = lost
         self._connecting = connecting
@@ -61,7 +64,8 @@ class SlaveFactory(ReconnectingClientFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> SlaveProtocol:  # noqa: ARG002, N802
         """A protocol for the connection that was made."""
-        return SlaveProtocol(self.config, self.clock, self._hello, self._ready, self._lost)
+        hello = dataclasses.replace(self._hello, token=self.token())
+        return SlaveProtocol(self.config, self.clock, hello, self._ready, self._lost)
 
     def _ready(self, protocol: SlaveProtocol, welcome: Welcome) -> None:
         tune(protocol.transport, socket.SO_RCVBUF, 0)

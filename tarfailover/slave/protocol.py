@@ -346,5 +346,6 @@ _FINAL = (
     ErrorCode.GOING_AWAY,
     ErrorCode.DEADLINE,
     ErrorCode.INTERNAL,
+    ErrorCode.NOT_ALLOWED,
 )
 """Errors after which the master ends the connection."""

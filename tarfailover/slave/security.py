@@ -8,6 +8,7 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from tarfailover.access.token import Token
 from tarfailover.config import SlaveConfig
 from tarfailover.errors import LinkError
 from tarfailover.slave.factory import SlaveFactory
@@ -54,6 +55,9 @@ class SlaveSecurity:
             config.tls_crl,
         )
         self.contexts = Contexts(files, demand(config))
+        if config.token_file:
+            token = Token(config.token_file)
+            factory.token = lambda: token.value
         self._lost = lost
         self._watch = Watch(self.contexts, reactor)
         handshakes = Handshakes(

@@ -33,7 +33,7 @@ REFUSED = "refused"
 DIVERGED = "diverged"
 FAILED = "failed"
 
-_REFUSALS = (ErrorCode.NOT_READY, ErrorCode.BUSY, ErrorCode.VERSION)
+_REFUSALS = (ErrorCode.NOT_READY, ErrorCode.BUSY, ErrorCode.VERSION, ErrorCode.NOT_ALLOWED)
 _ANSWERS = (ErrorCode.NOT_READY, ErrorCode.HEAD_GONE)
 _PASSING = (ErrorCode.GOING_AWAY, ErrorCode.HEAD_GONE, ErrorCode.SEGMENT_GONE, ErrorCode.DEADLINE)
 

@@ -18,6 +18,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from tarfailover import smallfiles
 from tarfailover.errors import ConfigError
 from tarfailover.tls.names import SYSTEM
 
@@ -45,7 +46,7 @@ class TlsFiles:
 
     def signature(self) -> tuple[object, ...]:
         """Differs from an earlier one if a file was replaced or written since."""
-        return tuple(_signature(path) for path in self.paths())
+        return tuple(smallfiles.signature(path) for path in self.paths())
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,7 @@ def revocations(name: str) -> tuple[x509.CertificateRevocationList, ...]:
 
 def passphrase(name: str) -> bytes | None:
     """The first line of file `name`, None if that is ''; raises ConfigError."""
-    if not name:
-        return None
-    line = _bytes(Path(name)).split(b"\n")[0].rstrip(b"\r")
-    if not line:
-        raise ConfigError(f"{name} holds no passphrase in its first line")
-    return line
+    return smallfiles.first_line(Path(name), "passphrase") if name else None
 
 
 def _key(path: Path, secret: str) -> Any:
@@ -130,22 +126,7 @@ def _key(path: Path, secret: str) -> Any:
 
 
 def _bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_PEM + 1)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; check path and rights") from error
-    if len(data) > MAX_PEM:
-        raise ConfigError(f"{path} is no PEM file: it is larger than {MAX_PEM} bytes")
-    return data
-
-
-def _signature(path: Path) -> object:
-    try:
-        found = path.stat()
-    except OSError as error:
-        return error.errno
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return smallfiles.read(path, MAX_PEM, "PEM file")
 
 
 def fingerprint(certificate: x509.Certificate) -> str:

@@ -12,7 +12,14 @@ from typing import Any
 from tarfailover.errors import ConfigError
 from tarfailover.tls.names import SYSTEM
 
-FILES = ("tls_certificate", "tls_key", "tls_key_passphrase_file", "tls_ca", "tls_crl")
+FILES = (
+    "tls_certificate",
+    "tls_key",
+    "tls_key_passphrase_file",
+    "tls_ca",
+    "tls_crl",
+    "token_file",
+)
 _PIN = re.compile(r"[0-9a-f]{64}")
 
 
@@ -29,17 +36,20 @@ def uses_tls(config: Any) -> bool:
 
 
 def authenticated(config: Any) -> bool:
-    """Whether a master with `config` serves nobody but holders of a certificate."""
-    return bool(config.tls_certificate and config.tls_ca)
+    """Whether a master with `config` serves nobody but holders of a certificate or the token."""
+    return bool(config.tls_certificate and (config.tls_ca or config.token_file))
 
 
 def lacking(config: Any) -> str:
     """What a master that does not authenticate its clients lacks, and the remedy."""
     if uses_tls(config):
-        return "no client is authenticated; demand certificates of the slaves with --tls-ca"
+        return (
+            "no client is authenticated; demand certificates of the slaves with --tls-ca, or a "
+            "token with --token-file"
+        )
     return (
         "the link is neither encrypted nor authenticated; use --tls-certificate, --tls-key and "
-        "--tls-ca"
+        "--tls-ca, or --token-file in place of the last"
     )
 
 
@@ -65,6 +75,12 @@ def check(config: Any) -> None:
         raise ConfigError("tls_key_passphrase_file is given without tls_key; remove it")
     if config.tls_crl and (not config.tls_ca or config.tls_ca == SYSTEM):
         raise ConfigError("tls_crl revokes certificates of tls_ca: name a file there")
+    if config.token_file and not uses_tls(config):
+        named = "tls_certificate and tls_key" if is_master(config) else "tls_ca or tls_pin"
+        raise ConfigError(
+            f"token_file is given without TLS, and a token is never sent in plain text; name "
+            f"{named}, or remove it"
+        )
     if is_master(config):
         _check_master(config)
     else:
@@ -92,6 +108,11 @@ def _check_slave(config: Any) -> None:
     if config.tls_trust_anyone and (config.tls_ca or pins(config)):
         raise ConfigError(
             "tls_trust_anyone accepts every certificate, and tls_ca or tls_pin does not; remove one"
+        )
+    if config.tls_trust_anyone and config.token_file:
+        raise ConfigError(
+            "tls_trust_anyone would show the token to whoever answers; name tls_ca or tls_pin "
+            "instead, or remove token_file"
         )
     pins(config)
     if config.tls_certificate and not uses_tls(config):

@@ -39,6 +39,8 @@ class ErrorCode(IntEnum):
     """A named deadline of the master passed."""
     INTERNAL = 12
     """Something failed in the master; its log says what."""
+    NOT_ALLOWED = 13
+    """The slave has no token or a wrong one, or its name is not allowed; the connection ends."""
 
 
 @dataclass(frozen=True)

@@ -124,20 +124,24 @@ class Reader:
 
     def take(self, size: int) -> bytes:
         """The next `size` bytes."""
-        if size > len(self._data) - self._at:
+        if size > self.left:
             raise ProtocolError(f"{self.name} ends in the middle of a field")
         self._at += size
         return bytes(self._data[self._at - size : self._at])
 
     def rest(self) -> bytes:
         """All that is left."""
-        return self.take(len(self._data) - self._at)
+        return self.take(self.left)
+
+    @property
+    def left(self) -> int:
+        """How many bytes are left."""
+        return len(self._data) - self._at
 
     def end(self) -> None:
         """Raise ProtocolError unless nothing is left."""
-        left = len(self._data) - self._at
-        if left:
-            raise ProtocolError(f"{left} bytes follow the end of {self.name}")
+        if self.left:
+            raise ProtocolError(f"{self.left} bytes follow the end of {self.name}")
 
     def number(self, size: int) -> int:
         """The next unsigned integer of `size` bytes."""

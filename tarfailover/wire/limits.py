@@ -21,6 +21,8 @@ MAX_FEATURES = 32
 """Features in one HELLO or WELCOME."""
 MAX_FEATURE = 64
 """Bytes of a feature's name."""
+MAX_TOKEN = 256
+"""Bytes of the token in a HELLO."""
 MAX_CURSOR = 64
 """Bytes of a cursor: a place in the master's tars, opaque to a slave."""
 

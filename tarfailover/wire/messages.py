@@ -35,6 +35,7 @@ from tarfailover.wire.limits import (
     MAX_LISTED,
     MAX_PART,
     MAX_REQUEST_FRAME,
+    MAX_TOKEN,
     MAX_WAIT_MS,
     VERSION,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "MAX_LISTED",
     "MAX_PART",
     "MAX_REQUEST_FRAME",
+    "MAX_TOKEN",
     "MAX_WAIT_MS",
     "REQUESTS",
     "VERSION",

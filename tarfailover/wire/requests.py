@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from tarfailover.errors import ProtocolError
 from tarfailover.ids import RecordId, SegmentId
 from tarfailover.wire.fields import Reader, Writer, check_items, in_range
-from tarfailover.wire.limits import LOWEST_VERSION, MAX_IDS, MAX_WAIT_MS, VERSION
+from tarfailover.wire.limits import LOWEST_VERSION, MAX_IDS, MAX_TOKEN, MAX_WAIT_MS, VERSION
 
 MAGIC = b"TARF"
 
@@ -18,8 +18,8 @@ class Hello:
     """The first message of a slave.
 
     ``4 bytes "TARF" | u16 lowest version | u16 highest version | text client id |
-    u8 n, n × text feature | more``. All versions begin so; what a newer one may have
-    added behind is passed over.
+    u8 n, n × text feature``, then, if it has one or more follows, ``text token | more``.
+    All versions begin so; what a newer one may have added behind is passed over.
     """
 
     TYPE: ClassVar[int] = 0x01
@@ -28,6 +28,7 @@ class Hello:
     features: tuple[str, ...] = ()
     lowest: int = LOWEST_VERSION
     highest: int = VERSION
+    token: str = field(default="", repr=False)
 
     def write(self, to: Writer) -> None:
         """The payload; raises ProtocolError for what does not fit."""
@@ -37,6 +38,8 @@ class Hello:
         to.number(self.highest, 2, "highest version")
         to.words(self.client)
         to.features(self.features)
+        if self.token:
+            to.text(self.token, MAX_TOKEN)
 
     @classmethod
     def parse(cls, reader: Reader) -> Hello:
@@ -44,7 +47,9 @@ class Hello:
         if reader.take(4) != MAGIC:
             raise ProtocolError("HELLO does not begin with the name of the protocol")
         lowest, highest = reader.number(2), reader.number(2)
-        hello = cls(reader.text(), reader.features(), lowest, highest)
+        client, features = reader.text(), reader.features()
+        token = reader.text(MAX_TOKEN) if reader.left else ""
+        hello = cls(client, features, lowest, highest, token)
         hello._check_range()
         reader.rest()
         return hello

@@ -64,6 +64,7 @@ MADE: dict[type[TarFailoverError], tuple[Callable[[], TarFailoverError], str]] =
 CODES = {
     m.ErrorCode.PROTOCOL: status.FAILED,
     m.ErrorCode.VERSION: status.REFUSED,
+    m.ErrorCode.NOT_ALLOWED: status.REFUSED,
     m.ErrorCode.UNKNOWN_TYPE: status.FAILED,
     m.ErrorCode.TOO_LARGE: status.FAILED,
     m.ErrorCode.NOT_READY: status.REFUSED,

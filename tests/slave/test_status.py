@@ -54,6 +54,7 @@ def test_each_error_leaves_a_state(error: TarFailoverError, state: str) -> None:
 CODES = {
     ErrorCode.PROTOCOL: status.FAILED,
     ErrorCode.VERSION: status.REFUSED,
+    ErrorCode.NOT_ALLOWED: status.REFUSED,
     ErrorCode.UNKNOWN_TYPE: status.FAILED,
     ErrorCode.TOO_LARGE: status.FAILED,
     ErrorCode.NOT_READY: status.REFUSED,

@@ -28,6 +28,7 @@ _ONES = 2**32 - 1
 MESSAGES: dict[str, tuple[int, m.Request | m.Answer]] = {
     "hello": (1, m.Hello("standby-1", ("zstd", "blobs-by-digests"), 1, 3)),
     "hello without a name": (0, m.Hello("")),
+    "hello with a token": (1, m.Hello("oak", (), 1, 1, "open sesame")),
     "welcome": (1, m.Welcome(1, ("zstd",), "café author", 7, "tarfailover 1.0.0")),
     "head of a fresh slave": (2, m.Head(None, 0)),
     "head of a slave that follows": (3, m.Head(HEAD, 600_000)),
@@ -124,13 +125,15 @@ texts = st.text(max_size=256)
 """Up to 1024 bytes of UTF-8."""
 features = st.lists(st.text(max_size=16), max_size=32).map(tuple)
 """Up to 64 bytes of UTF-8 each."""
+tokens = st.text(max_size=64)
+"""Up to 256 bytes of UTF-8."""
 cursors = st.binary(max_size=64)
 records = st.builds(RecordId, ids, numbers)
 generations = st.builds(Generation, numbers, numbers, st.booleans())
 ranges = st.lists(shorts, min_size=2, max_size=2).map(sorted)
 
 hellos = ranges.flatmap(
-    lambda both: st.builds(m.Hello, texts, features, st.just(both[0]), st.just(both[1]))
+    lambda both: st.builds(m.Hello, texts, features, *map(st.just, both), tokens)
 )
 requests = st.one_of(
     hellos,

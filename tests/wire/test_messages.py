@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -106,8 +107,11 @@ class TestVectors:
         frame, (request, message) = WIRE[name][4:], MESSAGES[name]
         item, least = OPEN_ENDED.get(type(message), (0, 0))
         fixed = len(encode(request, Listed(0, 0, b""))) if item == 20 else FRAME_HEADER
+        bare = dataclasses.replace(message, token="") if isinstance(message, Hello) else None
         for end in range(len(frame)):
-            if item and end >= fixed + least and (end - fixed) % item == 0:
+            if bare is not None and end == len(encode(request, bare)):
+                assert decode(frame[:end]) == (request, bare)
+            elif item and end >= fixed + least and (end - fixed) % item == 0:
                 shorter = decode(frame[:end])
                 assert encode(*shorter) == frame[:end]
             else:
@@ -118,17 +122,24 @@ class TestVectors:
     def test_with_a_byte_behind_its_end_is_refused(self, name: str) -> None:
         request, message = MESSAGES[name]
         longer = WIRE[name][4:] + b"\0"
-        if isinstance(message, Hello):
+        if isinstance(message, Hello) and message.token:
             assert decode(longer) == (request, message)
         elif isinstance(message, Part):
             assert decode(longer) == (request, Part(message.data + b"\0"))
         else:
-            with pytest.raises(ProtocolError, match=r"1 bytes follow the end of|are allowed"):
+            with pytest.raises(ProtocolError, match=r"1 bytes follow|are allowed|in the middle"):
                 decode(longer)
 
     def test_of_a_newer_version_has_more_behind_hello(self) -> None:
         hello = encode(1, Hello("new", (), 1, 9))
-        assert decode_request(hello + b"\x07\xff\0more") == (1, Hello("new", (), 1, 9))
+        more = b"\x07\xff\0more"
+        assert decode_request(hello + b"\0\0" + more) == (1, Hello("new", (), 1, 9))
+        shown = Hello("new", ("f",), 1, 9, "a token")
+        assert decode_request(encode(1, shown) + more) == (1, shown)
+
+    def test_a_token_is_in_no_repr(self) -> None:
+        hello = Hello("s", token="t" * 32)
+        assert "tttt" not in repr(hello) and "token" not in repr(hello)
 
     @pytest.mark.parametrize(("told", "data"), REFUSED, ids=[told for told, _ in REFUSED])
     def test_of_what_is_refused(self, told: str, data: bytes) -> None:
@@ -260,6 +271,7 @@ class TestLimits:
             (Hello("", ("f",) * 256), "256 features in HELLO; 32 are"),
             (Hello("", ("f", "x" * 65)), "a text of 65 bytes in HELLO; 64 are"),
             (Hello("", ("ä" * 33,)), "a text of 66 bytes in HELLO; 64 are"),
+            (Hello("", (), 1, 1, "t" * 257), "a text of 257 bytes in HELLO; 256 are"),
             (Head(None, -1), "the wait of HEAD is -1; 0 to 600000 are"),
             (Head(None, MAX_WAIT_MS + 1), "the wait of HEAD is 600001; 0 to 600000 are"),
             (Head(None, 2**32), "the wait of HEAD is 4294967296; 0 to 600000 are"),
