@@ -116,12 +116,17 @@ class MasterConfig:
     )
     deadline_tls_handshake: float = seconds(10.0, "time for the TLS handshake of a new client")
     deadline_hello: float = seconds(10.0, "time for a new client to introduce itself")
-    deadline_request: float = seconds(30.0, "time for a request that has begun to arrive whole")
+    deadline_request: float = seconds(
+        30.0, "time in which a KiB of a request that has begun must come, or the rest of it"
+    )
     deadline_idle_client: float = seconds(
         900.0, "time without a request after which a client is disconnected"
     )
     deadline_slow_reader: float = seconds(
-        60.0, "time in which a client must take a MiB of its answer, or is disconnected"
+        60.0, "time in which a client must take a KiB of its answer, or is disconnected"
+    )
+    deadline_disk: float = seconds(
+        60.0, "time for the store's disk to answer; after that clients are told, and none waits"
     )
     deadline_drain: float = seconds(
         4.0, "time for answers under way to end when the master is stopped", (0, DAY)
@@ -208,10 +213,10 @@ class SlaveConfig:
     deadline_hello: float = seconds(10.0, "time for the master to introduce itself")
     deadline_answer: float = seconds(30.0, "time for the first bytes of an answer")
     deadline_idle: float = seconds(
-        30.0, "time without a byte from the master while an answer is due"
+        30.0, "time in which a KiB must come, or a piece of an answer, while one is due"
     )
     deadline_write_stall: float = seconds(
-        60.0, "time in which the master must take some bytes of a request"
+        60.0, "time in which the master must take a KiB of what is asked"
     )
     deadline_progress: float = seconds(
         120.0,

@@ -2,6 +2,10 @@
 
 Nothing waits for ever: whoever waits holds a `Deadline`, starts it, restarts it with
 every sign of progress, and stops it when what was waited for has come.
+
+A transfer has no deadline for its whole, however thin the line: it is judged by the
+bytes that move within one. Fewer than `LEAST_PROGRESS` are none, or one byte a minute
+would hold a connection for ever.
 """
 
 from __future__ import annotations
@@ -12,9 +16,16 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from tarfailover.errors import DeadlineError
 
+LEAST_PROGRESS = 1024
+"""Bytes that must have moved within a deadline, where moving bytes are progress."""
+
 
 class Deadline:
-    """Calls `passed` once if `seconds` pass while waiting for `what`; `name` is its name."""
+    """Calls `passed` once if `seconds` pass while waiting for `what`; `name` is its name.
+
+    With `moved`, which counts bytes from the beginning of a connection on, it does not
+    pass but begins anew if enough bytes have moved meanwhile.
+    """
 
     def __init__(
         self,
@@ -23,10 +34,13 @@ class Deadline:
         seconds: float,
         what: str,
         passed: Callable[[DeadlineError], None],
+        moved: Callable[[], int] | None = None,
     ) -> None:
         self._clock = clock
         self._error = DeadlineError(name, seconds, what)
         self._passed = passed
+        self._moved = moved
+        self._from = 0
         self._call: IDelayedCall | None = None
 
     @property
@@ -36,6 +50,8 @@ class Deadline:
 
     def start(self) -> None:
         """Run from now on, whether it ran before or not."""
+        if self._moved is not None:
+            self._from = self._moved()
         if self._call is None:
             self._call = self._clock.callLater(self._error.seconds, self._pass)
         else:
@@ -44,7 +60,7 @@ class Deadline:
     def progress(self) -> None:
         """Begin anew if it runs."""
         if self._call is not None:
-            self._call.reset(self._error.seconds)
+            self.start()
 
     def stop(self) -> None:
         """Run no more; harmless if it does not run."""
@@ -54,4 +70,7 @@ class Deadline:
 
     def _pass(self) -> None:
         self._call = None
-        self._passed(self._error)
+        if self._moved is not None and self._moved() - self._from >= LEAST_PROGRESS:
+            self.start()
+        else:
+            self._passed(self._error)

@@ -410,3 +410,15 @@ def test_the_endpoint_of_the_example_is_good() -> None:
 def test_sizes_of_the_buffers() -> None:
     assert MasterConfig(store=Path("s")).send_buffer == 4 * MIB
     assert SlaveConfig(store=Path("s")).window_max == 256 * MIB
+
+
+@pytest.mark.parametrize("kind", [MasterConfig, SlaveConfig])
+def test_the_readme_has_every_deadline_with_its_default(kind: type) -> None:
+    text = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:5]] for line in text.splitlines()]
+    told = {row[0].strip("`"): row[1:3] for row in rows if row and row[0].startswith("`deadline.")}
+    side = "master" if kind is MasterConfig else "slave"
+    ours = {row.osgi: row for row in config.settings(kind) if "deadline_" in row.field}
+    assert {name for name, (where, _) in told.items() if where in (side, "both")} == set(ours)
+    for name, row in ours.items():
+        assert told[name][1] == f"{row.default:g} s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
-from tarfailover.deadline import Deadline
+from tarfailover.deadline import LEAST_PROGRESS, Deadline
 from tarfailover.errors import DeadlineError
 
 
@@ -102,3 +102,57 @@ def test_it_can_be_started_by_what_it_calls(clock: Clock) -> None:
     assert times == [10, 20, 30]
     deadline.stop()
     assert clock.getDelayedCalls() == []
+
+
+# what is judged by the bytes that move
+
+
+class Moving:
+    """Bytes that moved, and a deadline on them."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.moved = 7
+        self.passed: list[DeadlineError] = []
+        self.deadline = Deadline(
+            self.clock, "idle", 10, "bytes", self.passed.append, lambda: self.moved
+        )
+        self.deadline.start()
+
+
+@pytest.mark.parametrize(("step", "passes"), [(0, True), (LEAST_PROGRESS - 1, True)])
+def test_too_few_bytes_are_no_progress(step: int, passes: bool) -> None:
+    moving = Moving()
+    moving.clock.advance(9)
+    moving.moved += step
+    moving.clock.advance(1)
+    assert bool(moving.passed) is passes
+
+
+def test_as_long_as_bytes_move_it_goes_on_for_ever() -> None:
+    moving = Moving()
+    for _ in range(1000):
+        moving.moved += LEAST_PROGRESS
+        moving.clock.advance(10)
+    assert not moving.passed
+    moving.clock.advance(10)
+    assert len(moving.passed) == 1
+    assert not moving.clock.getDelayedCalls()
+
+
+def test_one_byte_a_second_does_not_hold_it() -> None:
+    moving = Moving()
+    for _ in range(10):
+        moving.moved += 1
+        moving.clock.advance(1)
+    assert len(moving.passed) == 1
+
+
+@pytest.mark.parametrize("again", [Deadline.progress, Deadline.start])
+def test_bytes_before_another_start_do_not_count(again: object) -> None:
+    assert callable(again)
+    moving = Moving()
+    moving.moved += LEAST_PROGRESS
+    again(moving.deadline)
+    moving.clock.advance(10)
+    assert len(moving.passed) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from tarfailover import sockets
-from tarfailover.sockets import set_buffer, tune
+from tarfailover.sockets import acknowledged, set_buffer, tune
 
 OPTIONS = [socket.SO_SNDBUF, socket.SO_RCVBUF]
 SIZE = 128 * 1024
@@ -117,3 +118,48 @@ def test_what_is_no_socket_stays_as_it_is(transport: Any) -> None:
     tune(transport, socket.SO_SNDBUF, SIZE)
     assert not getattr(transport, "options", {})
     assert not set_buffer(transport, socket.SO_SNDBUF, SIZE)
+
+
+# what the other side has taken
+
+
+def test_the_kernel_tells_what_the_other_side_has_taken() -> None:
+    """And not what went into its own buffers: the peer here reads nothing."""
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(1)
+        ours = socket.create_connection(listening.getsockname(), timeout=10)
+        theirs, _ = listening.accept()
+        with ours, theirs:
+            ours.settimeout(10)
+            ours.sendall(bytes(100))
+            assert len(theirs.recv(100, socket.MSG_WAITALL)) == 100
+            told = acknowledged(Connection(ours))
+            if not told:
+                pytest.skip("this kernel does not tell what was acknowledged")
+            # The kernel counts the SYN as a byte.
+            assert 100 <= told <= 101
+            ours.setblocking(False)
+            written = 0
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    written += ours.send(bytes(65536))
+            assert told <= acknowledged(Connection(ours)) < written
+        assert acknowledged(Connection(ours)) == 0
+
+
+@pytest.mark.parametrize("transport", [object(), Connection(None), Connection(object())])
+def test_nothing_is_known_of_what_is_no_socket(transport: object) -> None:
+    assert acknowledged(transport) == 0
+
+
+def test_nothing_is_known_of_a_unix_socket_nor_of_an_old_kernels() -> None:
+    class Old:
+        def getsockopt(self, *_: object) -> bytes:
+            return bytes(104)
+
+    assert acknowledged(Connection(Old())) == 0
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    with ours, theirs:
+        assert acknowledged(Connection(ours)) == 0

@@ -27,7 +27,7 @@ from tarfailover.master.sources import Listings
 from tarfailover.sockets import tune
 from tarfailover.store import journal
 from tarfailover.store.follower import Follower
-from tarfailover.store.snapshot import Snapshot
+from tarfailover.store.snapshot import Head, Snapshot
 from tarfailover.wire.messages import ErrorCode, HeadIs, Hello
 
 NO_LIMIT = 2**30
@@ -58,6 +58,8 @@ class MasterFactory(Factory):
         self.objection: Callable[[MasterProtocol, Hello], str] = _none
         """Why a client that introduced itself may not be served, or ''."""
         self.errors: dict[int, int] = {}
+        self.blind = ""
+        """Why nobody knows whether the head is still the head; '' if it is known."""
         self._emptied: Deferred[None] | None = None
         self._follower = follower
         self.snapshot = follower.snapshot.acquire()
@@ -135,14 +137,26 @@ class MasterFactory(Factory):
         for client in list(self.clients):
             client.head_moved()
 
+    @property
+    def head(self) -> Head | None:
+        """The head to serve; None if there is none, or if it may have moved unseen."""
+        return None if self.blind else self.snapshot.head
+
+    def go_blind(self, why: str) -> None:
+        """The store cannot be looked at: say so to whoever asks, instead of an old head."""
+        self.blind = why
+        for client in list(self.clients):
+            client.head_moved()
+
     def not_ready(self) -> str:
         """Why there is no head."""
-        return str(self._follower.no_head or f"{self._follower.directory} has no head")
+        return self.blind or str(
+            self._follower.no_head or f"{self._follower.directory} has no head"
+        )
 
     def head_is(self, have: RecordId | None) -> Deferred[HeadIs]:
         """The answer to a slave whose head is `have`."""
-        snapshot = self.snapshot
-        head = snapshot.head
+        snapshot, head = self.snapshot, self.head
         if head is None:
             raise LinkError(self.not_ready())
         answer = HeadIs(head.record, head.time_ms, head.generation, known=True)

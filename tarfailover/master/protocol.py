@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IDelayedCall
@@ -16,6 +17,7 @@ from tarfailover.errors import DeadlineError, LinkError, ProtocolError
 from tarfailover.ids import RecordId
 from tarfailover.master.sender import Sender
 from tarfailover.master.sources import GetSource, ListSource, parse_cursor
+from tarfailover.sockets import acknowledged
 from tarfailover.store.snapshot import Snapshot
 from tarfailover.wire import messages
 from tarfailover.wire.messages import Answer, Error, ErrorCode, Get, Head, Hello, List, Ping
@@ -53,6 +55,8 @@ class MasterProtocol(Int32StringReceiver):
         self.peer = peer
         self.client = ""
         self.MAX_LENGTH = messages.MAX_HELLO_FRAME
+        self.received = 0
+        """Bytes that came."""
         self._welcomed = False
         self._ended = False
         self._paused = False
@@ -60,16 +64,23 @@ class MasterProtocol(Int32StringReceiver):
         self._waiters: list[Waiter] = []
         config = factory.config
         self._hello = self._deadline("hello", config.deadline_hello, "HELLO")
-        self._idle = self._deadline("idle-client", config.deadline_idle_client, "a request")
-        self._unfinished = self._deadline(
-            "request", config.deadline_request, "the rest of a request"
-        )
-        self._stalled = self._deadline(
-            "slow-reader", config.deadline_slow_reader, "the client to take its answer"
-        )
+        idle = config.deadline_idle_client
+        self._idle = self._deadline("idle-client", idle, "a request", self._came)
+        request, reader = config.deadline_request, config.deadline_slow_reader
+        self._unfinished = self._deadline("request", request, "the rest of a request", self._came)
+        self._stalled = self._deadline("slow-reader", reader, "the client to read", self._went)
+        self._disk = self._deadline("disk", config.deadline_disk, "the disk of the store")
 
-    def _deadline(self, name: str, seconds: float, what: str) -> Deadline:
-        return Deadline(self.factory.clock, name, seconds, what, self._too_late)
+    def _deadline(
+        self, name: str, seconds: float, what: str, moved: Callable[[], int] | None = None
+    ) -> Deadline:
+        return Deadline(self.factory.clock, name, seconds, what, self._too_late, moved)
+
+    def _came(self) -> int:
+        return self.received
+
+    def _went(self) -> int:
+        return acknowledged(self.transport)
 
     def __str__(self) -> str:
         return f"{self.client} at {self.peer}" if self.client else self.peer
@@ -83,6 +94,7 @@ class MasterProtocol(Int32StringReceiver):
             self.factory.clock,
             self.factory.in_thread,
             self._stalled,
+            self._disk,
             self._broken,
             self._resume,
         )
@@ -103,6 +115,7 @@ class MasterProtocol(Int32StringReceiver):
         """Bytes came; a frame that stays unfinished has a deadline."""
         if self._ended:
             return
+        self.received += len(data)
         super().dataReceived(data)  # type: ignore[no-untyped-call]
         if self._paused or not self.recvd:
             self._unfinished.stop()
@@ -222,7 +235,7 @@ class MasterProtocol(Int32StringReceiver):
     def _on_head(self, request: int, message: Head) -> None:
         """A slave that asks for the head has finished with what it was copying."""
         self._unpin()
-        head = self.factory.snapshot.head
+        head = self.factory.head
         if head is None:
             self._answer(request, Error(ErrorCode.NOT_READY, self.factory.not_ready()))
         elif head.record == message.have and message.wait_ms:
@@ -249,7 +262,7 @@ class MasterProtocol(Int32StringReceiver):
         for waiter in waiters:
             if waiter.deadline.active():
                 waiter.deadline.cancel()
-            if self.factory.snapshot.head is None:
+            if self.factory.head is None:
                 error = Error(ErrorCode.NOT_READY, self.factory.not_ready())
                 self._answer(waiter.request, error)
             else:

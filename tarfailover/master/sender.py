@@ -35,7 +35,8 @@ class Sender:
     """The streamed answers of one client, one after the other in the order of requests.
 
     `stalled` must not be running; it runs while the transport holds bytes that the
-    client has not taken. `failed` is called with what no peer can be blamed for, `done`
+    client has not taken. `disk` runs while a chunk is read for longer than its source
+    asks for patience. `failed` is called with what no peer can be blamed for, `done`
     after each answer.
     """
 
@@ -45,6 +46,7 @@ class Sender:
         clock: IReactorTime,
         in_thread: InThread,
         stalled: Deadline,
+        disk: Deadline,
         failed: Callable[[Failure], None],
         done: Callable[[], None],
     ) -> None:
@@ -53,6 +55,7 @@ class Sender:
         self._beat: IDelayedCall | None = None
         self._in_thread = in_thread
         self._stalled = stalled
+        self._disk = disk
         self._failed = failed
         self._done = done
         self._sources: deque[Source] = deque()
@@ -121,6 +124,8 @@ class Sender:
         """Send a sign of life every few seconds, as long as the source may take."""
         if patience >= BEAT:
             self._beat = self._clock.callLater(BEAT, self._sign_of_life, source, patience - BEAT)
+        else:
+            self._disk.start()
 
     def _sign_of_life(self, source: Source, patience: float) -> None:
         self._beat = None
@@ -133,6 +138,7 @@ class Sender:
         self._no_beat()
 
     def _no_beat(self) -> None:
+        self._disk.stop()
         beat, self._beat = self._beat, None
         if beat is not None:
             beat.cancel()

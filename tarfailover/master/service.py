@@ -17,13 +17,14 @@ from tarfailover.access import names
 from tarfailover.access.names import Names
 from tarfailover.access.ranges import Ranges
 from tarfailover.config import MasterConfig
-from tarfailover.errors import ConfigError, TarFailoverError
+from tarfailover.errors import ConfigError, DeadlineError, TarFailoverError
 from tarfailover.master.factory import MasterFactory
 from tarfailover.master.gate import Gate
 from tarfailover.master.security import MasterSecurity
 from tarfailover.store.follower import Follower
 from tarfailover.store.state import SlaveState
 from tarfailover.tls import rules
+from tarfailover.watchdog import Wait, Watchdog
 from tarfailover.wire.messages import ErrorCode
 from tarfailover.workers import Workers
 
@@ -69,11 +70,15 @@ class MasterService(Service):
         self._looking: LoopingCall | None = None
         """Fires when no look is under way any more, once looking was stopped."""
         self._told = ""
+        self._looks = 0
+        """Looks that succeeded."""
+        self._watchdog = Watchdog(reactor, self._watched, self._stuck, self._going)
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
         """Open the store, listen, and begin to look at the directory."""
         super().startService()  # type: ignore[no-untyped-call]
         self._workers.start()
+        self._watchdog.start()
         opened = self._in_thread(_open, self.config)
         opened.addCallback(self._opened)
         opened.addErrback(self._failed)
@@ -158,6 +163,7 @@ class MasterService(Service):
         return self.factory.refresh().addCallbacks(self._looked, self._look_failed)
 
     def _looked(self, _: None) -> None:
+        self._looks += 1
         self._told = ""
 
     def _look_failed(self, failure: Failure) -> None:
@@ -170,9 +176,28 @@ class MasterService(Service):
         else:
             self.log.failure("looking at the store failed", failure)
 
+    def _watched(self) -> Wait:
+        config = self.config
+        what = "a look at the store" if self.factory else "the store to be opened"
+        return Wait(what, self._looks, config.scan_interval + config.deadline_disk)
+
+    def _stuck(self, wait: Wait, seconds: float) -> None:
+        """A head that may have moved long ago is not served as the head."""
+        error = DeadlineError("disk", seconds, wait.what)
+        why = f"{error}: {self.config.store}: {self._told or 'the disk does not answer'}"
+        self.log.error("{why}", why=why)
+        if self.factory is not None:
+            self.factory.go_blind(why)
+
+    def _going(self) -> None:
+        self.log.info("{store} can be looked at again", store=str(self.config.store))
+        if self.factory is not None:
+            self.factory.blind = ""
+
     def stopService(self) -> Deferred[Any]:  # noqa: N802 - Twisted's name
         """Tell the clients, let answers end until the drain deadline, and close the store."""
         super().stopService()  # type: ignore[no-untyped-call]
+        self._watchdog.stop()
         self._stop_by = self._reactor.seconds() + self.config.deadline_drain
         waiting: list[Deferred[Any]] = [self._drain(), self._names.stop()]
         if self._looking is not None and self._looking.running:
@@ -180,7 +205,9 @@ class MasterService(Service):
             self._looking.stop()
         if self.port is not None:
             waiting.append(maybeDeferred(self.port.stopListening))
-        return DeferredList(waiting, consumeErrors=True).addCallback(self._close)
+        ended: Deferred[Any] = DeferredList(waiting, consumeErrors=True)
+        ended.addTimeout(self.config.deadline_drain + LEAST_DRAIN, self._reactor)
+        return ended.addBoth(self._close)
 
     def _drain(self) -> Deferred[Any]:
         if self._security is not None:

@@ -18,6 +18,7 @@ from tarfailover.deadline import Deadline
 from tarfailover.errors import ConnectionLostError, LinkError, PeerError, ProtocolError
 from tarfailover.ids import RecordId, SegmentId, text
 from tarfailover.slave.framing import FrameReceiver
+from tarfailover.sockets import acknowledged
 from tarfailover.wire import messages
 from tarfailover.wire.messages import (
     Answer,
@@ -111,13 +112,22 @@ class SlaveProtocol(FrameReceiver):
         self.received = 0
         """Bytes that came."""
         self._held = False
-        self._first = Deadline(
-            clock, "answer", config.deadline_answer, "the first bytes of an answer", self.fail
-        )
-        self._idle = Deadline(clock, "idle", config.deadline_idle, "more of an answer", self.fail)
-        self._stalled = Deadline(
-            clock, "write-stall", config.deadline_write_stall, "the master to read", self.fail
-        )
+        first, idle = config.deadline_answer, config.deadline_idle
+        stall = config.deadline_write_stall
+        self._first = self._deadline("answer", first, "the first bytes of an answer", self._came)
+        self._idle = self._deadline("idle", idle, "more of an answer", self._came)
+        self._stalled = self._deadline("write-stall", stall, "the master to read", self._went)
+
+    def _deadline(
+        self, name: str, seconds: float, what: str, moved: Callable[[], int] | None = None
+    ) -> Deadline:
+        return Deadline(self._clock, name, seconds, what, self.fail, moved)
+
+    def _came(self) -> int:
+        return self.received
+
+    def _went(self) -> int:
+        return acknowledged(self.transport)
 
     # the connection
 
@@ -215,7 +225,7 @@ class SlaveProtocol(FrameReceiver):
         self._pending[self._number] = pending
         if name:
             what = f"the answer to {type(message).__name__.upper()}"
-            pending.deadline = Deadline(self._clock, name, seconds, what, self.fail)
+            pending.deadline = self._deadline(name, seconds, what)
             pending.deadline.start()
         else:
             self._streams.append(self._number)

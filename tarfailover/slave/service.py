@@ -29,10 +29,10 @@ from tarfailover.slave.protocol import SlaveProtocol
 from tarfailover.slave.pull import Pull
 from tarfailover.slave.security import SlaveSecurity
 from tarfailover.slave.status import Status, progress_line
-from tarfailover.slave.watchdog import Wait, Watchdog
 from tarfailover.store.durable import Disk
 from tarfailover.sync import Window
 from tarfailover.tls import rules
+from tarfailover.watchdog import Wait, Watchdog
 from tarfailover.wire.messages import HeadIs, Hello, Welcome
 from tarfailover.workers import Workers
 

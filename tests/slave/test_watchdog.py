@@ -18,7 +18,7 @@ from tarfailover.errors import DeadlineError
 from tarfailover.slave import status
 from tarfailover.slave.protocol import SlaveProtocol
 from tarfailover.slave.pull import Pull
-from tarfailover.slave.watchdog import Wait, Watchdog
+from tarfailover.watchdog import Wait, Watchdog
 
 SAMPLES = chain(4)
 HEAD = head_in(SAMPLES[-1].segment)

@@ -9,10 +9,13 @@ lets the clock run. So a test says when a disk is slow, and at which byte a link
 # ruff: noqa: N802 -- the names are those of Twisted's interfaces
 from __future__ import annotations
 
+import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import (
     ConnectError,
@@ -98,6 +101,18 @@ class Work:
         return True
 
 
+class Handle:
+    """A socket as far as it tells what the other end has taken."""
+
+    def __init__(self, end: End) -> None:
+        self._end = end
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        """A ``struct tcp_info`` with the bytes that came out at the other end."""
+        assert (level, option) == (socket.IPPROTO_TCP, socket.TCP_INFO)
+        return struct.pack("=120xQ", self._end.delivered).ljust(size, b"\0")
+
+
 @implementer(ITransport, IConsumer)
 class End:
     """One end of a connection, as Twisted's TCP transport shows it to a protocol."""
@@ -181,6 +196,10 @@ class End:
     def stopProducing(self) -> None:
         """Close."""
         self.loseConnection()
+
+    def getHandle(self) -> Handle:
+        """What the kernel tells of the connection."""
+        return Handle(self)
 
     def getPeer(self) -> str:
         """Where the other end is."""
@@ -387,6 +406,25 @@ class Connector:
         self._factory.clientConnectionLost(self, reason)
 
 
+class Port:
+    """As Twisted's listening port."""
+
+    def __init__(self, rig: Rig, factory: Any, port: int, interface: str) -> None:
+        self._rig = rig
+        self._factory = factory
+        self._address = IPv4Address("TCP", interface or "0.0.0.0", port)
+
+    def getHost(self) -> IPv4Address:
+        """Where it listens."""
+        return self._address
+
+    def stopListening(self) -> Deferred[None]:
+        """Listen no more."""
+        self._rig.master = None
+        self._factory.doStop()
+        return succeed(None)
+
+
 class Rig:
     """A clock, threads and connections, and a reactor's face for what connects over them."""
 
@@ -415,6 +453,17 @@ class Rig:
         self.links.append(link)
         link.open()
         return link
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Port:
+        """As the reactor's: whoever connects from now on reaches `factory`."""
+        del backlog
+        factory.doStart()
+        self.master = lambda: factory.buildProtocol(None)
+        return Port(self, factory, port, interface)
+
+    def callFromThread(self, function: Callable[..., Any], *args: Any) -> None:
+        """As the reactor's, with no thread."""
+        self.clock.callLater(0, function, *args)
 
     def connectTCP(self, host: str, port: int, factory: Any, timeout: float = 30) -> Connector:
         """As the reactor's."""

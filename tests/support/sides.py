@@ -18,6 +18,7 @@ from tarfailover.config import MasterConfig, SlaveConfig
 from tarfailover.errors import TarFailoverError
 from tarfailover.master.factory import MasterFactory
 from tarfailover.master.protocol import MasterProtocol
+from tarfailover.master.service import MasterService
 from tarfailover.slave.protocol import SlaveProtocol
 from tarfailover.slave.service import SlaveService
 from tarfailover.store.follower import Follower
@@ -171,6 +172,32 @@ class MasterSide:
         self.factory.snapshot.release()
         self.follower.close()
         assert not self.rig.delayed
+
+
+class MasterProgram:
+    """A whole master, its service included, on the rig's clock, threads and network."""
+
+    def __init__(self, rig: Rig, store: Path, **settings: Any) -> None:
+        self.rig = rig
+        self.work = rig.work()
+        self.fatal: list[TarFailoverError] = []
+        config = MasterConfig(store=store, **settings)
+        self.service = MasterService(config, rig, self.fatal.append)
+        self.service._workers = self.work  # type: ignore[assignment]
+        self.service._in_thread = self.work.run
+        self.stopped: list[object] = []
+
+    def start(self) -> MasterProgram:
+        """Start it, and let it do what it can without any time passing."""
+        self.service.startService()
+        self.rig.settle()
+        return self
+
+    def stop(self) -> None:
+        """Stop it; without any time passing, if its clients go."""
+        self.service.stopService().addBoth(self.stopped.append)
+        self.rig.settle()
+        assert self.stopped, "it did not stop"
 
 
 class Lost(list[TarFailoverError]):

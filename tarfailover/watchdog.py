@@ -1,6 +1,6 @@
-"""Watches the slave from outside: that whatever it waits for gets on.
+"""Watches a service from outside: that whatever it waits for gets on.
 
-It has its own timer and looks at the slave as it is, so it depends on none of the
+It has its own timer and looks at the service as it is, so it depends on none of the
 Deferreds whose loss it is to notice. What gets on is told by a mark: whatever changes
 with every sign of progress. A mark that stays for too long is what nobody foresaw, or a
 thread that hangs in the disk; every other wait has a shorter deadline of its own.
@@ -21,7 +21,7 @@ EVERY = 1.0
 
 @dataclass(frozen=True)
 class Wait:
-    """What the slave waits for at this moment."""
+    """What the service waits for at this moment."""
 
     what: str
     mark: object
