@@ -23,9 +23,13 @@ from tarfailover.store.tarreader import TarReader
 
 _LEFT_OVER = re.compile(
     r"repo\.lock|journal\.log|gc\.log|.*\.bak|manifest\.new|tarfailover\.json(\.new)?|lost\+found"
+    r"|data[0-9]+[a-z]\.tar\.new"
 )
 """What a store without tars may have left: a crash came early, or only the lock was taken."""
 _MANIFEST_LIMIT = 64 * 1024
+
+UNFINISHED = ".new"
+"""Ends the name of a tar that a cleanup is writing: it counts only under its own name."""
 
 
 class Choice(NamedTuple):
@@ -44,6 +48,13 @@ def tar_names(directory: Path) -> list[TarName]:
     with told("list", directory):
         names = [TarName.parse(path.name) for path in directory.iterdir()]
     return sorted(filter(None, names))
+
+
+def unfinished(directory: Path) -> list[Path]:
+    """The tars that a cleanup was writing when it ended."""
+    with told("list", directory):
+        paths = sorted(directory.glob(f"data*.tar{UNFINISHED}"))
+    return [path for path in paths if TarName.parse(path.name.removesuffix(UNFINISHED))]
 
 
 def check_manifest(directory: Path) -> None:

@@ -115,6 +115,12 @@ class Disk:
             finally:
                 os.close(fd)
 
+    def free(self, path: Path) -> int:
+        """Bytes that this user may still write to the file system of `path`."""
+        with told("ask for the free space", path):
+            found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize
+
     def rename(self, source: Path, target: Path) -> None:
         """Rename within one directory, replacing `target`; then sync the directory."""
         with told(f"rename to {target.name}", source):

@@ -56,9 +56,12 @@ class OpenTar:
         """Where what the kernel was asked to write out ends."""
 
     @classmethod
-    def create(cls, directory: Path, name: TarName, disk: Disk) -> OpenTar:
-        """A new, empty tar; the caller syncs the directory before it counts on the name."""
-        path = directory / str(name)
+    def create(cls, directory: Path, name: TarName, disk: Disk, suffix: str = "") -> OpenTar:
+        """A new, empty tar; the caller syncs the directory before it counts on the name.
+
+        With a `suffix` to its name it is no tar of the store until it is renamed.
+        """
+        path = directory / f"{name}{suffix}"
         fd = disk.create(path)
         try:
             with told("open a second time", path):

@@ -22,7 +22,7 @@ from tarfailover.format import segment as segments
 from tarfailover.format.segment import MAX_SEGMENT
 from tarfailover.ids import SegmentId, is_bulk, text
 from tarfailover.store import blobids
-from tarfailover.store.directory import Choice, choose, release, tar_names
+from tarfailover.store.directory import Choice, choose, release, tar_names, unfinished
 from tarfailover.store.durable import Disk, told
 from tarfailover.store.opentar import Incoming, OpenTar
 from tarfailover.store.snapshot import Snapshot, snapshot_of
@@ -57,6 +57,9 @@ def recover(directory: Path, disk: Disk, mtime: int) -> Recovered:
     """
     readers: list[TarReader] = []
     repairs: list[str] = []
+    for path in unfinished(directory):
+        disk.remove(path)
+        repairs.append(f"removed {path.name}, which a cleanup had begun to write")
     try:
         for _, letters in groupby(tar_names(directory), key=lambda name: name.number):
             choice = choose(directory, list(letters))

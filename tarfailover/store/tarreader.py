@@ -211,6 +211,11 @@ class TarReader:
         """Segments of this tar; of an unclosed tar those scanned so far."""
         return len(self.scanned) if self.index is None else self._indexed
 
+    @property
+    def segments_end(self) -> int:
+        """Offset behind the last segment of a tar with an index."""
+        return self._segments_end
+
     def columns(self) -> Columns:
         """The segments of this tar, by position; of an unclosed tar those scanned so far.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 
@@ -286,6 +287,51 @@ class StoreWriter:
             if self._names_dirty:
                 self._disk.sync_directory(self.directory)
                 self._names_dirty = False
+
+    # other files
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing more can be written through this object."""
+        return self._failure is not None
+
+    @property
+    def disk(self) -> Disk:
+        """What changes the files."""
+        return self._disk
+
+    def now(self) -> int:
+        """The time that new entries get, seconds since 1970."""
+        return int(self._clock())
+
+    def seal(self) -> None:
+        """Close the tar that is being written; what comes next goes into a new one."""
+        self._check_usable()
+        self._seal()
+
+    @property
+    def finder(self) -> HeadFinder:
+        """What is known of heads, and of which segments all that they need is there."""
+        return self._finder
+
+    @contextmanager
+    def changing_files(self) -> Iterator[None]:
+        """For a block that changes which files count: an error in it ends all writing."""
+        self._check_usable()
+        with self._poisoned_by_errors():
+            self._lock.confirm()
+            yield
+
+    def install(self, readers: Sequence[TarReader], table: SegmentTable, known: bytearray) -> None:
+        """Show `readers`, whose segments `table` lists, in place of the tars shown so far.
+
+        The caller lets go of those that are no more among them.
+        """
+        self._readers, self._table = list(readers), table
+        sizes = (reader.count for reader in readers)
+        self._starts = [0, *accumulate(sizes)][: len(readers)]
+        self._renew_tars()
+        self._finder.known, self._walked = known, None
 
     # the end
 
