@@ -240,6 +240,9 @@ class SlaveConfig:
     receive_buffer: int = setting(
         "bytes", 4 * MIB, "the kernel's receive buffer; 0 leaves it to the system", (0, GIB)
     )
+    no_cleanup: bool = flag(
+        "keep the segments of older generations; otherwise they are removed after a compaction"
+    )
     accept_new_history: bool = flag("follow a master that does not know the head of this copy")
 
 
@@ -253,7 +256,7 @@ _OAK_NAMES = {
     "secure": "write tls.certificate and tls.key (master) or tls.ca (slave)",
     "primary.host": "write master.host",
     "standby.readtimeout": "write deadline.answer and deadline.idle, in seconds",
-    "standby.autoclean": "set it to false or remove the line",
+    "standby.autoclean": "remove the line: it is on unless no.cleanup is true",
     "master.allowed-client-ip-ranges": "it belongs into the file of the master",
     "primary.allowed-client-ip-ranges": "it belongs into the file of the master",
     "sslKeyFile": "write tls.key",

@@ -13,6 +13,8 @@ from tarfailover.errors import DivergedError
 from tarfailover.format.journal import NAME as JOURNAL
 from tarfailover.ids import RecordId
 from tarfailover.store import journal
+from tarfailover.store.cleanup.marks import COPY
+from tarfailover.store.cleanup.run import Cleanup, Report
 from tarfailover.store.durable import Disk
 from tarfailover.store.receiver import Receiver
 from tarfailover.store.state import NAME, SlaveState
@@ -29,6 +31,9 @@ class Copy:
         self.receiver = Receiver(writer)
         self._disk = disk
         self._state = state
+        self._generation = ""
+        self._cleanup: Cleanup | None = None
+        self._look_at_head()
 
     @classmethod
     def open(cls, directory: Path, *, accept_new_history: bool, disk: Disk | None = None) -> Copy:
@@ -96,11 +101,63 @@ class Copy:
         self._state = self._state.with_head(head.head, self.head)
         self._state.save(self.directory, self._disk)
         self.receiver.commit(head.head, head.time_ms)
+        self._look_at_head()
+        if not head.known:
+            # Of the history before this one much may lie here, whatever its generation.
+            self._state = replace(self._state, cleaned="")
         # Written with the next head, or at the end: an old cursor only makes a longer list.
         self._state = replace(self._state, cursor=cursor.hex())
 
+    # cleaning up
+
+    def _look_at_head(self) -> None:
+        with self.writer.snapshot() as snapshot:
+            shown = snapshot.head
+        if shown is not None:
+            self._generation = f"{shown.generation.generation}/{shown.generation.full}"
+
+    @property
+    def cleanup_due(self) -> bool:
+        """Whether no cleanup was complete since the head is of its generation."""
+        return self.head is not None and self._state.cleaned != self._generation
+
+    def clean(self) -> Report | None:
+        """Do a part of the cleanup that is due; what it did, once it is at its end.
+
+        No head may be pulled meanwhile. If some tars were left as they are, the cleanup
+        stays due. Raises StoreError; then the next call begins anew, unless the writer
+        has failed.
+        """
+        # What waits in memory may refer to what is going to be removed.
+        self.receiver.forget()
+        cleanup = self._cleanup = self._cleanup or Cleanup(self.writer, COPY)
+        try:
+            if cleanup.step():
+                return None
+        except BaseException:
+            self.stop_cleaning()
+            raise
+        self.stop_cleaning()
+        if not cleanup.report.failures:
+            cleaned = replace(self._state, cleaned=self._generation)
+            cleaned.save(self.directory, self._disk)
+            self._state = cleaned
+        return cleanup.report
+
+    def stop_cleaning(self) -> None:
+        """Give up the cleanup that is under way; raises StoreIOError."""
+        cleanup, self._cleanup = self._cleanup, None
+        if cleanup is not None:
+            cleanup.close()
+
     def close(self) -> None:
         """Seal the last tar, keep the state, and give the lock back."""
+        try:
+            self.stop_cleaning()
+        finally:
+            self._close()
+
+    def _close(self) -> None:
         try:
             self.writer.close()
         finally:

@@ -23,12 +23,14 @@ from twisted.python.failure import Failure
 from tarfailover.config import SlaveConfig
 from tarfailover.errors import DeadlineError, LinkError, TarFailoverError
 from tarfailover.slave import pauses, status
+from tarfailover.slave.cleaning import Cleaning
 from tarfailover.slave.copy import Copy
 from tarfailover.slave.factory import SlaveFactory
 from tarfailover.slave.protocol import SlaveProtocol
 from tarfailover.slave.pull import Pull
 from tarfailover.slave.security import SlaveSecurity
-from tarfailover.slave.status import Status, progress_line
+from tarfailover.slave.status import Status, progress_line, told
+from tarfailover.store.cleanup.run import Report
 from tarfailover.store.durable import Disk
 from tarfailover.sync import Window
 from tarfailover.tls import rules
@@ -89,6 +91,9 @@ class SlaveService(Service):
         """State and reason before it did."""
         self._pauses = pauses.Pauses(config.retry_initial, config.interval)
         self._again: IDelayedCall | None = None
+        self._cleaning = Cleaning(
+            self.status, self._cleaned, reactor.seconds, enabled=not config.no_cleanup
+        )
         self._first = True
         self._link_error: LinkError | None = None
         """Why the last connection ended."""
@@ -144,7 +149,7 @@ class SlaveService(Service):
         self._ticking.start(self.config.interval)
 
     def _cannot_start(self, failure: Failure) -> None:
-        self._fatal(_told(failure, self.log))
+        self._fatal(told(failure, self.log))
 
     async def _stop(self) -> None:
         self._watchdog.stop()
@@ -188,7 +193,7 @@ class SlaveService(Service):
         try:
             await self._wait("the store to be closed", self._in_thread(self._close_open_copy))
         except Exception:  # noqa: BLE001 - whatever it is, the store was let go
-            error = _told(Failure(), self.log)
+            error = told(Failure(), self.log)
             self.log.error("{error}; the next start mends it", error=str(error))
 
     # the connection
@@ -251,18 +256,18 @@ class SlaveService(Service):
         """What ended a cycle: if it was given up, the deadline that passed."""
         if isinstance(failure.value, CancelledError) and self._given_up is not None:
             return self._given_up
-        return _told(failure, self.log)
+        return told(failure, self.log)
 
-    async def _failed(self, protocol: SlaveProtocol, told: TarFailoverError) -> None:
+    async def _failed(self, protocol: SlaveProtocol, error: TarFailoverError) -> None:
         """Begin anew from the connection on, and from the store on if that is at fault."""
         if self.running:
-            self.status.fail(told)
-        self._counted = told if isinstance(told, LinkError) else LinkError(str(told))
-        if Status.needs_new_connection(told):
+            self.status.fail(error)
+        self._counted = error if isinstance(error, LinkError) else LinkError(str(error))
+        if Status.needs_new_connection(error):
             protocol.fail(self._counted)
         elif self.running and protocol is self._protocol:
             self._again = self._reactor.callLater(self._pauses.next(), self._tick)
-        if Status.needs_new_store(told) or told is self._given_up:
+        if Status.needs_new_store(error) or error is self._given_up:
             await self._close()
 
     def _no_pause(self) -> None:
@@ -281,17 +286,24 @@ class SlaveService(Service):
         if self._first:
             met = self._in_thread(copy.meet, self._welcome)
             await self._wait("what is known of the master to be kept", met)
-        wait = 0.0 if self._first else self.config.poll_wait
+        elif self._cleaning.due(copy):
+            await self._cleaning.part(copy)
+        wait = 0.0 if self._first or self._cleaning.due(copy) else self.config.poll_wait
         asked = self._reactor.seconds()
         head = await self._wait("the answer to HEAD", protocol.head(copy.head, wait), wait)
         self._first = False
         if head.head == copy.head:
             self.status.become(status.IN_SYNC)
+            if self._cleaning.due(copy):
+                return True
             # An answer that came too soon is no long poll: then the interval is the pause.
             return self.config.poll_wait > 0 and self._reactor.seconds() - asked >= wait / 2
         copy.check_known(head, accept_new_history=self.config.accept_new_history)
         await self._bring(protocol, copy, head)
         return True
+
+    async def _cleaned(self, copy: Copy) -> Report | None:
+        return await self._wait("a part of the cleanup", self._in_thread(copy.clean))
 
     async def _bring(self, protocol: SlaveProtocol, copy: Copy, head: HeadIs) -> None:
         self.status.become(status.SYNCING, f"head {head.head}, generation {head.generation}")
@@ -385,12 +397,3 @@ class SlaveService(Service):
 
 def _nothing() -> None:
     """Takes its place in the thread's queue."""
-
-
-def _told(failure: Failure, log: Logger) -> TarFailoverError:
-    """What a user is told of `failure`; what nobody foresaw goes into the log whole."""
-    error = failure.value
-    if isinstance(error, TarFailoverError):
-        return error
-    log.failure("something unforeseen", failure)
-    return TarFailoverError(f"{type(error).__name__}: {failure.getErrorMessage()}")

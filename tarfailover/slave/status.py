@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from tarfailover.errors import (
     ConnectionLostError,
@@ -74,6 +75,10 @@ class Status:
     why: str = ""
     cycles: int = 0
     failures: int = 0
+    cleanups: int = 0
+    """Cleanups that were complete."""
+    cleanup_failures: int = 0
+    """Cleanups that left something for the next one, or could do nothing."""
     watchers: list[Callable[[], None]] = field(default_factory=list, repr=False)
     """Called after every change."""
     seconds: Callable[[], float] = field(default=_no_time, repr=False)
@@ -148,3 +153,12 @@ def progress_line(progress: Progress, seconds: float) -> str:
         f"{share} %: {progress.size / mib:.1f} of {total / mib:.1f} MiB, "
         f"{progress.segments} segments, {rate / mib:.1f} MiB/s, {left:.0f} s left"
     )
+
+
+def told(failure: Failure, log: Logger) -> TarFailoverError:
+    """What a user is told of `failure`; what nobody foresaw goes into the log whole."""
+    error = failure.value
+    if isinstance(error, TarFailoverError):
+        return error
+    log.failure("something unforeseen", failure)
+    return TarFailoverError(f"{type(error).__name__}: {failure.getErrorMessage()}")

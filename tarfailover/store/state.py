@@ -36,6 +36,9 @@ class SlaveState:
     Another head in the journal was written by somebody else.
     """
 
+    cleaned: str = ""
+    """The generation of the head, ``number/full``, for which the last cleanup was complete."""
+
     @classmethod
     def load(cls, directory: Path) -> SlaveState | None:
         """The state kept in `directory`, None if there is none.
@@ -60,13 +63,17 @@ class SlaveState:
         if found["format"] != FORMAT:
             raise ValueError(f"format {found['format']!r} is not known")
         repository, epoch, cursor = found["repository"], found["epoch"], found["cursor"]
+        # Not there in the files of the first version, which never cleaned up.
+        cleaned = found.get("cleaned", "")
         if not isinstance(repository, str) or type(epoch) is not int or epoch < 0:
             raise ValueError(
                 f"repository {repository!r} and epoch {epoch!r} are no name and number"
             )
+        if type(cleaned) is not str:
+            raise ValueError(f"cleaned is {cleaned!r}, which names no generation")
         heads = tuple(str(RecordId.parse(head)) for head in found["heads"])
         bytes.fromhex(cursor)
-        return cls(repository, epoch, cursor, heads)
+        return cls(repository, epoch, cursor, heads, cleaned)
 
     def save(self, directory: Path, disk: Disk) -> None:
         """Keep this state, durably; raises StoreIOError."""

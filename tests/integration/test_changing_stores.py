@@ -30,6 +30,8 @@ MIDDLE = 700_000
 """Bytes after which a copy is held: some segments have come, most were not asked for yet."""
 NARROW = {"window_max": 1024 * 1024, "receive_buffer": 0, "retry_initial": 0.01}
 """A slave that asks for a MiB at a time."""
+KEEPING = {"no_cleanup": True}
+"""A slave whose older heads stay whole after a compaction."""
 WRITE_SECONDS = 30.0
 """For some commits."""
 COMMITS = 8
@@ -134,7 +136,7 @@ async def test_a_compaction_in_the_middle_of_a_copy(tmp_path: Path) -> None:
     async with (
         Master(store, send_buffer=64 * 1024) as master,
         Proxy(master.port, [Plan(down=Fault(MIDDLE, "hold"))]) as proxy,
-        Slave(copy, proxy.port, **NARROW) as slave,
+        Slave(copy, proxy.port, **NARROW, **KEEPING) as slave,
     ):
         await proxy.strikes()
         new = _compact(store, old)
@@ -173,13 +175,41 @@ async def test_a_compaction_between_two_heads(tmp_path: Path) -> None:
     """A slave in sync follows to the new generation, and its older head stays whole."""
     store, copy = tmp_path / "master", tmp_path / "slave"
     old = _before(store)
-    async with Master(store) as master, master.slave(copy) as slave:
+    async with Master(store) as master, master.slave(copy, **KEEPING) as slave:
         await slave.in_sync(head_in(old.root.segment))
         new = _compact(store, old)
         await slave.in_sync(head_in(new.segment))
         assert slave.service.status.failures == 0
     assert len(every_head_is_whole(copy)) == 2
     same(store, copy)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_compaction_is_followed_by_a_cleanup_of_the_copy(tmp_path: Path) -> None:
+    """A second slave, which had been cut in the middle of its first copy, is as small."""
+    store, copies = tmp_path / "master", [tmp_path / "slave", tmp_path / "other"]
+    old = _before(store)
+    async with (
+        Master(store) as master,
+        Proxy(master.port, [Plan(down=Fault(MIDDLE, "hold"))]) as proxy,
+        master.slave(copies[0]) as slave,
+        Slave(copies[1], proxy.port, **NARROW) as other,
+    ):
+        await slave.in_sync(head_in(old.root.segment))
+        await proxy.strikes()
+        new = _compact(store, old)
+        await _serves(master, head_in(new.segment))
+        proxy.cut()
+        for each in (slave, other):
+            await each.in_sync(head_in(new.segment))
+            await until(lambda each=each: not each.service.copy.cleanup_due, "a cleanup")
+    for copy in copies:
+        same(store, copy)
+        assert _size(copy) <= 1.5 * _size(store)
+
+
+def _size(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.glob("*.tar"))
 
 
 async def _serves(master: Master, head: RecordId) -> None:
