@@ -12,6 +12,7 @@ those of clients, and when there are too many the least familiar one is cut off.
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections import Counter
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,14 @@ from tarfailover.config import MasterConfig
 
 if TYPE_CHECKING:
     from tarfailover.master.factory import MasterFactory
+
+
+COLLECT_AFTER = 250
+"""Strangers gone, after which the memory that they left in circles is looked for.
+
+Twisted's TLS leaves a circle of failure and frames for each handshake that breaks, and with it
+OpenSSL's part of the connection, some 100 KiB, until Python's own collector comes by.
+"""
 
 
 class Guest(ProtocolWrapper):
@@ -91,6 +100,7 @@ class Gate(WrappingFactory):
         self._clients: Counter[Hashable] = Counter()
         self._per_address = config.max_clients_per_address
         self._leaving = 0
+        self._gone = 0
 
     def buildProtocol(self, addr: IAddress | None) -> Guest | None:  # type: ignore[override]  # noqa: N802
         """Somebody connects: a protocol, or None for the end of it."""
@@ -148,6 +158,11 @@ class Gate(WrappingFactory):
         elif not self.strangers.remove(guest.place, guest):
             self._clients[guest.place] -= 1
             self._clients += Counter()  # drops what is zero
+            return
+        self._gone += 1
+        if self._gone >= COLLECT_AFTER:
+            self._gone = 0
+            gc.collect()
 
 
 def _address(addr: Any) -> Address | None:

@@ -31,6 +31,9 @@ from tarfailover.workers import Workers
 THREADS = 4
 """Threads that read from the disk, for all clients together."""
 
+BACKLOG = 1024
+"""Connections that wait for `accept` in the kernel, so that a flood is met here, by rules."""
+
 LEAST_DRAIN = 0.5
 """Seconds for the threads to end, if the clients have used up all of the time to stop."""
 
@@ -248,7 +251,7 @@ def _endpoint(config: MasterConfig, reactor: Any) -> IStreamServerEndpoint:
     if not written:
         interface = config.interface.replace(":", "\\:")
         family = "tcp6" if ":" in interface else "tcp"
-        written = f"{family}:{config.port}:interface={interface}"
+        written = f"{family}:{config.port}:interface={interface}:backlog={BACKLOG}"
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, written)
     except (ValueError, TypeError, KeyError) as error:
