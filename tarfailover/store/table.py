@@ -126,9 +126,16 @@ class SegmentTable:
                 self._ranks.setdefault(entry.segment, rank)
             self._tail.append(entry)
 
-    def merged(self) -> SegmentTable:
-        """Itself, or a table of the same ranks in which the dict has become arrays."""
-        return self if len(self._tail) < MERGE_AT else self._joined([])
+    def merged(self, share: float = 0.0) -> SegmentTable:
+        """Itself, or a table of the same ranks in which the dict has become arrays.
+
+        That is done for a dict of `MERGE_AT` segments, and with a `share` for one that
+        has at least `FEW` and that part of all: in arrays many ids are found in a tenth
+        of the time.
+        """
+        count = len(self._tail)
+        many = share and count >= max(FEW, share * len(self))
+        return self._joined([]) if many or count >= MERGE_AT else self
 
     def extended(self, more: Columns) -> SegmentTable:
         """A table of the same ranks and of `more` behind them: itself if those are few."""

@@ -39,6 +39,9 @@ from tarfailover.store.snapshot import Head, Snapshot, no_tars, snapshot_of, tar
 from tarfailover.store.table import Array, SegmentTable
 from tarfailover.store.tarreader import TarReader
 
+_WALK_SHARE = 1 / 8
+"""What the newest segments must be of all, to be made arrays before a closure is walked."""
+
 
 class StoreWriter:
     """A store opened for writing; one thread at a time may use it.
@@ -168,6 +171,7 @@ class StoreWriter:
 
     def _walk(self, head: SegmentId) -> closure.Closure:
         """The closure of `head`; kept, since a commit follows a look for what is missing."""
+        self._table = self._table.merged(_WALK_SHARE)
         key = head, len(self._table), self.head
         if self._walked is None or self._walked[0] != key:
             with self._bare() as snapshot:

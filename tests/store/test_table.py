@@ -83,6 +83,18 @@ def test_a_merged_table_has_the_same_ranks(base: list[IndexEntry], more: list[In
     ]
 
 
+def test_a_table_is_merged_sooner_where_a_share_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [IndexEntry(data_id(n), 512, 100, NO_GENERATION) for n in range(10)]
+    filled = SegmentTable(Columns.of_entries(rows[:6]))
+    filled.append(rows[6:])
+    assert filled.merged(0.4) is filled
+    monkeypatch.setattr(table, "FEW", 4)
+    assert filled.merged(0.5) is filled
+    merged = filled.merged(0.4)
+    assert merged is not filled
+    assert [merged.entry(rank) for rank in range(10)] == rows
+
+
 @given(st.lists(entries, max_size=8), st.lists(entries, max_size=8), st.lists(entries, max_size=8))
 def test_an_extended_table_has_the_new_segments_behind_the_old(
     base: list[IndexEntry], more: list[IndexEntry], last: list[IndexEntry]
