@@ -337,7 +337,10 @@ def test_any_damage_gives_whole_segments_or_a_named_error(
         good = {s.segment: s.data for s in SAMPLES}
         for each in reader.entries():
             found = _read_or_named(reader, each)
-            assert found is None or found == good[each.segment]
+            # A header's sum does not tell that two bytes of the name have changed: an entry
+            # may come under another id then, but its data is whole.
+            expected = [good[each.segment]] if each.segment in good else good.values()
+            assert found is None or found in expected
     finally:
         reader.release()
 
