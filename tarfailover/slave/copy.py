@@ -93,11 +93,22 @@ class Copy:
             "offline compaction; to follow it all the same, start once with --accept-new-history"
         )
 
+    def check_alone(self) -> None:
+        """Raise DivergedError if somebody else wrote into this copy while it was open."""
+        intruder = self.writer.intruder()
+        if intruder:
+            raise DivergedError(
+                f"{intruder}: somebody else writes into this copy, and nothing of it is written "
+                "over; find out who, and see to it that it ends; then remove what should not be "
+                "there, or give the copy up, or start once with --accept-new-history"
+            )
+
     def commit(self, head: HeadIs, cursor: bytes) -> None:
         """Move the head; a crash in between leaves the old one, or the new one.
 
-        Raises SegmentMissingError, StoreIOError.
+        Raises SegmentMissingError, StoreIOError, and as `check_alone` does.
         """
+        self.check_alone()
         self._state = self._state.with_head(head.head, self.head)
         self._state.save(self.directory, self._disk)
         self.receiver.commit(head.head, head.time_ms)

@@ -283,6 +283,7 @@ class SlaveService(Service):
         copy = self.copy
         if copy is None:
             return False
+        await self._wait("a look at the copy", self._in_thread(copy.check_alone))
         if self._first:
             met = self._in_thread(copy.meet, self._welcome)
             await self._wait("what is known of the master to be kept", met)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tarfailover.errors import DamagedStoreError
 from tarfailover.format.journal import JournalLine
 from tarfailover.ids import RecordId
 from tarfailover.store.durable import Disk, told
@@ -36,6 +37,28 @@ class JournalFile:
         end = self._disk.write(fd, self._path, [line], self._end)
         self._disk.sync(fd, self._path)
         self._end, self._torn = end, False
+
+    def intruder(self) -> str:
+        """What somebody else did to the file since it was opened, '' if nothing.
+
+        Raises DamagedStoreError if it is gone, StoreIOError.
+        """
+        if not self._path.exists():
+            if self._fd >= 0:
+                raise DamagedStoreError(f"{self._path} was removed while it was in use")
+            return ""
+        with told("look at", self._path):
+            there = self._path.stat()
+            if self._fd < 0:
+                return f"{self._path} appeared, and was not written by this process"
+            if there.st_ino != os.fstat(self._fd).st_ino:
+                return f"{self._path} was replaced"
+        if there.st_size == self._end:
+            return ""
+        return (
+            f"{self._path} has {there.st_size} bytes, and this process left {self._end}: "
+            "somebody else wrote a head into it, or cut it"
+        )
 
     def _open(self) -> int:
         if self._fd >= 0:

@@ -54,9 +54,15 @@ class RepositoryLock:
         """Take the lock once more, which costs next to nothing while it is held.
 
         Somebody in this process may have opened and closed the file, to copy it say, and
-        dropped the lock so. Raises StoreLockedError if another process has it now.
+        dropped the lock so. Raises StoreLockedError if another process has it now, or
+        could have one of its own since the file was removed or replaced.
         """
         _lock(self._fd, self._path)
+        if not self._path.exists() or _key(self._path.stat()) != self._key:
+            raise StoreLockedError(
+                f"{self._path} was removed or replaced while this process held its lock: another "
+                "one may write this store; leave the file where it is"
+            )
 
     def release(self) -> None:
         """Give the lock back; harmless when called twice."""

@@ -28,6 +28,7 @@ from tarfailover.format import manifest
 from tarfailover.format.tar import MAX_TAR, TAR_LIMIT, TarName
 from tarfailover.ids import RecordId, SegmentId, is_data, text
 from tarfailover.store import closure, recovery
+from tarfailover.store.alone import Alone
 from tarfailover.store.directory import check_manifest, refuse_other_directory, release, tar_names
 from tarfailover.store.durable import Disk
 from tarfailover.store.heads import HeadFinder, missing_text
@@ -63,6 +64,7 @@ class StoreWriter:
         self._tar_limit = min(tar_limit, MAX_TAR // 2)
         self._finder = HeadFinder(directory)
         self._journal = JournalFile(self._finder.path, disk)
+        self._alone = Alone(directory)
         self._readers: list[TarReader] = []
         self._starts: list[int] = []
         self._tars = no_tars().acquire()
@@ -117,6 +119,7 @@ class StoreWriter:
             self._renew_tars()
         self.repairs = recovered.repairs
         self._journal.settle()
+        self._alone.take_stock()
         self._find_head(headless=headless)
 
     def _find_head(self, *, headless: bool) -> None:
@@ -266,7 +269,8 @@ class StoreWriter:
         Raises SegmentMissingError if its closure is not whole, and FormatError for a
         record in a bulk segment; then nothing changes. Raises StoreIOError; then which
         of both is the head shows when the store is opened again. Raises StoreLockedError
-        if the lock was lost to another process; then nothing more may be written.
+        if the lock was lost to another process, or if somebody wrote here without it; then
+        nothing more may be written.
         """
         self._check_usable()
         if not is_data(head.segment):
@@ -277,10 +281,23 @@ class StoreWriter:
         self.flush()
         with self._poisoned_by_errors():
             self._lock.confirm()
+            self._refuse_intruder()
             self._journal.append(head, time_ms)
         self._finder.learn(found, len(self._table))
         self._walked = None
         self.head, self._time_ms = head, time_ms
+
+    def intruder(self) -> str:
+        """What somebody else wrote into this store since it was opened, '' if nothing.
+
+        Raises DamagedStoreError if a file of it was removed, StoreIOError.
+        """
+        return self._alone.intruder(self._readers, self._journal)
+
+    def _refuse_intruder(self) -> None:
+        found = self.intruder()
+        if found:
+            raise StoreLockedError(f"{found}: somebody else writes this store; no head is set")
 
     def flush(self) -> None:
         """Wait until all that was stored is on the disk; the head does not move."""
