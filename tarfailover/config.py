@@ -143,6 +143,15 @@ class MasterConfig:
         "number of connections not introduced yet; for one more another is cut off",
         (1, 100_000),
     )
+    max_requests: int = setting(
+        "whole", 128, "requests of one client that wait; then no more of it are read", (1, 10_000)
+    )
+    max_queued: int = setting(
+        "bytes",
+        4 * MIB,
+        "bytes of requests and of short answers that wait for one client; then no more are read",
+        (64 * 1024, GIB),
+    )
     connect_rate: int = setting(
         "whole", 50, "connections a second from one address, in the long run", (1, 100_000)
     )

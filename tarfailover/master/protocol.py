@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from tarfailover.errors import DeadlineError, LinkError, ProtocolError
 from tarfailover.ids import RecordId
 from tarfailover.master.sender import Sender
 from tarfailover.master.sources import GetSource, ListSource, parse_cursor
+from tarfailover.master.unread import Unread
 from tarfailover.sockets import acknowledged
 from tarfailover.store.snapshot import Snapshot
 from tarfailover.wire import messages
@@ -28,9 +30,6 @@ if TYPE_CHECKING:
 
 FEATURES: tuple[str, ...] = ()
 """What this version can do beyond the dialect itself."""
-MAX_QUEUED = 512
-"""Streamed answers that one client may wait for; then its requests are read no further."""
-
 _TLS_HANDSHAKE = 0x1603
 """The first two bytes of a client that begins TLS: RFC 8446, 5.1."""
 
@@ -59,7 +58,12 @@ class MasterProtocol(Int32StringReceiver):
         """Bytes that came."""
         self._welcomed = False
         self._ended = False
-        self._paused = False
+        self._holds: set[str] = set()
+        """Why the requests of this client are not read for now."""
+        self._sizes: deque[int] = deque()
+        """Bytes of the requests whose streamed answers are not complete."""
+        self._asked = 0
+        """Short answers that threads are at."""
         self._pinned: Snapshot | None = None
         self._waiters: list[Waiter] = []
         config = factory.config
@@ -69,6 +73,7 @@ class MasterProtocol(Int32StringReceiver):
         request, reader = config.deadline_request, config.deadline_slow_reader
         self._unfinished = self._deadline("request", request, "the rest of a request", self._came)
         self._stalled = self._deadline("slow-reader", reader, "the client to read", self._went)
+        self._ignored = self._deadline("slow-reader", reader, "the client to read", self._went)
         self._disk = self._deadline("disk", config.deadline_disk, "the disk of the store")
 
     def _deadline(
@@ -99,15 +104,23 @@ class MasterProtocol(Int32StringReceiver):
             self._resume,
         )
         self._hello.start()
+        self._unread = Unread(
+            self.factory.clock,
+            self.factory.config.max_queued,
+            self._went,
+            self._unread_begins,
+            self._unread_ends,
+        )
         self.factory.connected(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         """The client is gone, whoever ended it."""
         self._ended = True
-        for deadline in (self._hello, self._idle, self._unfinished, self._stalled):
+        for deadline in (self._hello, self._idle, self._unfinished, self._stalled, self._ignored):
             deadline.stop()
         self._forget_waiters()
         self._unpin()
+        self._unread.end()
         self.sender.stop()
         self.factory.disconnected(self, reason)
 
@@ -117,7 +130,7 @@ class MasterProtocol(Int32StringReceiver):
             return
         self.received += len(data)
         super().dataReceived(data)  # type: ignore[no-untyped-call]
-        if self._paused or not self.recvd:
+        if self._holds or not self.recvd:
             self._unfinished.stop()
         elif not self._unfinished.running:
             self._unfinished.start()
@@ -169,6 +182,7 @@ class MasterProtocol(Int32StringReceiver):
         if self._ended:
             return
         try:
+            self._size = len(string)
             request, message = messages.decode_request(string)
             self._dispatch(request, message)
         except messages.UnknownTypeError as error:
@@ -200,7 +214,9 @@ class MasterProtocol(Int32StringReceiver):
             self._answer(request, messages.Pong())
 
     def _answer(self, request: int, message: Answer) -> None:
-        self.sendString(messages.encode(request, message))  # type: ignore[no-untyped-call]
+        frame = messages.encode(request, message)
+        self._unread.wrote(self.prefixLength + len(frame))
+        self.sendString(frame)  # type: ignore[no-untyped-call]
 
     def _on_hello(self, request: int, hello: Hello) -> None:
         if self._welcomed:
@@ -244,8 +260,9 @@ class MasterProtocol(Int32StringReceiver):
             self._send_head(request, message.have)
 
     def _wait(self, request: int, message: Head) -> None:
-        if len(self._waiters) >= MAX_QUEUED:
-            raise ProtocolError(f"more than {MAX_QUEUED} HEADs wait")
+        most = self.factory.config.max_requests
+        if len(self._waiters) >= most:
+            raise ProtocolError(f"more than {most} HEADs wait")
         deadline = self.factory.clock.callLater(message.wait_ms / 1000, self.head_moved)
         self._waiters.append(Waiter(request, message.have, deadline))
         self._idle.stop()
@@ -271,9 +288,17 @@ class MasterProtocol(Int32StringReceiver):
             self._idle.start()
 
     def _send_head(self, request: int, have: RecordId | None) -> None:
-        answered = self.factory.head_is(have)
+        self._asked += 1
+        answered = self.factory.head_is(have).addBoth(self._told)
+        self._check_queue()
         answered.addCallback(self._answer_if_open, request)
         answered.addErrback(self._head_failed, request)
+
+    def _told(self, result: Any) -> Any:
+        """A thread has found out what a short answer says."""
+        self._asked -= 1
+        self._check_queue()
+        return result
 
     def _answer_if_open(self, head: messages.HeadIs, request: int) -> None:
         if not self._ended:
@@ -302,18 +327,46 @@ class MasterProtocol(Int32StringReceiver):
     def _submit(self, source: ListSource | GetSource) -> None:
         # As long as answers are due it is not the client that is idle.
         self._idle.stop()
+        self._sizes.append(self._size)
         self.sender.submit(source)
-        if self.sender.queued > MAX_QUEUED and not self._paused:
-            self._paused = True
-            self.pauseProducing()  # type: ignore[no-untyped-call]
+        self._check_queue()
 
     def _resume(self) -> None:
-        """An answer is out: read requests again if that was half of them."""
+        """An answer is out."""
+        self._sizes.popleft()
         if not self.sender.queued and not self._waiters and not self._ended:
             self._idle.start()
-        if self._paused and not self._ended and self.sender.queued <= MAX_QUEUED // 2:
-            self._paused = False
-            self.resumeProducing()  # type: ignore[no-untyped-call]
+        self._check_queue()
+
+    def _check_queue(self) -> None:
+        """Read no further while too much waits; read again when that is down to half."""
+        config = self.factory.config
+        waiting, size = len(self._sizes) + self._asked, sum(self._sizes)
+        if waiting > config.max_requests or size > config.max_queued:
+            self._hold("queue")
+        elif waiting <= config.max_requests // 2 and size <= config.max_queued // 2:
+            self._go_on("queue")
+
+    def _unread_begins(self) -> None:
+        """The client asks and does not read."""
+        self._ignored.start()
+        self._hold("unread")
+
+    def _unread_ends(self) -> None:
+        self._ignored.stop()
+        self._go_on("unread")
+
+    def _hold(self, why: str) -> None:
+        """Read no requests for now; one that has come in part has no deadline meanwhile."""
+        if not self._holds and not self._ended:
+            self.pauseProducing()  # type: ignore[no-untyped-call]
+        self._holds.add(why)
+
+    def _go_on(self, why: str) -> None:
+        if why in self._holds:
+            self._holds.remove(why)
+            if not self._holds and not self._ended:
+                self.resumeProducing()  # type: ignore[no-untyped-call]
 
     def _unpin(self) -> None:
         pinned, self._pinned = self._pinned, None

@@ -42,6 +42,12 @@ from tarfailover.wire.stream import Refusal, Segment, StreamParser
 OnItems = Callable[[bytes], None]
 OnItem = Callable[[Segment | Refusal], None]
 
+SILENT = (
+    "; it ends one at once and without a word if this machine is not among its "
+    "allowed_client_ip_ranges, or if too many connect"
+)
+"""What may be the matter with a master that ends a connection before it has said anything."""
+
 
 class _Pending:
     """A request without its whole answer."""
@@ -161,9 +167,10 @@ class SlaveProtocol(FrameReceiver):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         """The connection is gone: every request that is not answered fails."""
-        error = self._failure or ConnectionLostError(
-            f"the connection to the master ended: {reason.getErrorMessage()}"
-        )
+        why = f"the connection to the master ended: {reason.getErrorMessage()}"
+        if not self.received:
+            why += SILENT
+        error = self._failure or ConnectionLostError(why)
         self._failure = error
         for deadline in (self._first, self._idle, self._stalled):
             deadline.stop()

@@ -10,9 +10,9 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from tarfailover.access.token import Token
 from tarfailover.config import SlaveConfig
-from tarfailover.errors import LinkError
+from tarfailover.errors import ConnectionLostError, LinkError
 from tarfailover.slave.factory import SlaveFactory
-from tarfailover.slave.protocol import SlaveProtocol
+from tarfailover.slave.protocol import SILENT, SlaveProtocol
 from tarfailover.tls import rules
 from tarfailover.tls.contexts import Contexts, Demand
 from tarfailover.tls.files import TlsFiles
@@ -92,5 +92,7 @@ class SlaveSecurity:
         """A master refuses a certificate after the slave's end of the handshake: TLS 1.3."""
         if isinstance(who, SlaveProtocol):
             who.fail(error)
+        elif isinstance(error, ConnectionLostError):
+            self._lost(None, ConnectionLostError(f"{error}{SILENT}"))
         else:
             self._lost(None, error)

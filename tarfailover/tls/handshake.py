@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tarfailover.deadline import Deadline
-from tarfailover.errors import DeadlineError, LinkError, TlsError
+from tarfailover.errors import ConnectionLostError, DeadlineError, LinkError, TlsError
 from tarfailover.tls import words
 from tarfailover.tls.contexts import Contexts, Judge
 from tarfailover.tls.files import names
@@ -136,7 +136,10 @@ class Secured(ProtocolWrapper):
             return TlsError(self.judge.refusal)
         if self.done and not isinstance(reason.value, SSL.Error):
             return None
-        return TlsError(words.failure(reason.value or TlsError(), self.factory.peer))
+        if not isinstance(reason.value, SSL.Error):
+            why = reason.getErrorMessage()
+            return ConnectionLostError(f"the connection ended in the TLS handshake: {why}")
+        return TlsError(words.failure(reason.value, self.factory.peer))
 
 
 def _version(connection: Any) -> str:

@@ -60,10 +60,8 @@ def fault(number: int, peer: str) -> str:
     return f"the certificate of {peer} {words.format(peer=peer)}"
 
 
-def failure(error: BaseException, peer: str) -> str:
+def failure(error: SSL.Error, peer: str) -> str:
     """What an error of OpenSSL means; `peer` is ``the master`` or ``the slave``."""
-    if not isinstance(error, SSL.Error):
-        return f"the connection ended in the TLS handshake: {error}"
     reasons = _reasons(error)
     for reason in reasons:
         alert = reason.rpartition("alert ")[2]

@@ -12,8 +12,8 @@ from links import BUFFER, KERNEL, Rig
 from sides import HELLO, NEXT_TAR, TAR, MasterSide, RawSlave, chain, large, store_of
 from stores import Sample, add_heads, data_id, entry, head_in, leaf, make_store, tar_bytes
 
+from tarfailover.config import MasterConfig
 from tarfailover.ids import NO_GENERATION
-from tarfailover.master.protocol import MAX_QUEUED
 from tarfailover.master.sender import BEAT, READ_AHEAD
 from tarfailover.master.sources import CHUNK, LISTING_PATIENCE
 from tarfailover.store.closure import references_first, walk
@@ -21,6 +21,7 @@ from tarfailover.wire import messages as m
 from tarfailover.wire.stream import Refusal, Segment, StreamParser
 
 SAMPLES = chain(5)
+MAX_QUEUED = MasterConfig(store=Path()).max_requests
 HEAD = head_in(SAMPLES[-1].segment)
 
 
