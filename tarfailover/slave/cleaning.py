@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from tarfailover.config import SlaveConfig
 from tarfailover.errors import StoreError
 from tarfailover.slave.copy import Copy
 from tarfailover.slave.status import Status
@@ -29,13 +31,14 @@ class Cleaning:
     log = Logger()
 
     def __init__(
-        self, status: Status, clean: Clean, seconds: Callable[[], float], *, enabled: bool
+        self, config: SlaveConfig, status: Status, clean: Clean, seconds: Callable[[], float]
     ) -> None:
         self._status = status
         self._clean = clean
         self._seconds = seconds
-        self._enabled = enabled
+        self._enabled = not config.no_cleanup
         self._not_before = seconds()
+        self._alone = False
 
     def due(self, copy: Copy) -> bool:
         """Whether a part of a cleanup is to be done now."""
@@ -56,6 +59,24 @@ class Cleaning:
             return
         if report is not None:
             self._ended(report)
+
+    def begin(self, copy: Copy, wanted: Callable[[], bool]) -> None:
+        """While there is no master to follow: do part after part as long as it is `wanted`.
+
+        A pull that begins meanwhile finds its turn in the thread behind the last part.
+        """
+        if not self._alone and self.due(copy):
+            self._alone = True
+            Deferred.fromCoroutine(self._do_alone(copy, wanted))
+
+    async def _do_alone(self, copy: Copy, wanted: Callable[[], bool]) -> None:
+        try:
+            while wanted() and self.due(copy):
+                await self.part(copy)
+        except Exception:  # noqa: BLE001 - was told; the next cycle finds the store unusable
+            return
+        finally:
+            self._alone = False
 
     def _ended(self, report: Report) -> None:
         if report.failures:

@@ -30,7 +30,6 @@ from tarfailover.slave.protocol import SlaveProtocol
 from tarfailover.slave.pull import Pull
 from tarfailover.slave.security import SlaveSecurity
 from tarfailover.slave.status import Status, progress_line, told
-from tarfailover.store.cleanup.run import Report
 from tarfailover.store.durable import Disk
 from tarfailover.sync import Window
 from tarfailover.tls import rules
@@ -92,7 +91,7 @@ class SlaveService(Service):
         self._pauses = pauses.Pauses(config.retry_initial, config.interval)
         self._again: IDelayedCall | None = None
         self._cleaning = Cleaning(
-            self.status, self._cleaned, reactor.seconds, enabled=not config.no_cleanup
+            config, self.status, lambda copy: self._in_thread(copy.clean), reactor.seconds
         )
         self._first = True
         self._link_error: LinkError | None = None
@@ -221,6 +220,8 @@ class SlaveService(Service):
         if not self._busy and self._protocol is not None and self.running:
             self._busy = True
             self._cycles = Deferred.fromCoroutine(self._run(self._protocol))
+        elif self._protocol is None and self.copy is not None:
+            self._cleaning.begin(self.copy, lambda: self._protocol is None and bool(self.running))
 
     async def _wait(self, what: str, waited: Deferred[T], seconds: float = 0.0) -> T:
         """Wait for what may take `seconds` beside the watchdog's deadline."""
@@ -288,6 +289,7 @@ class SlaveService(Service):
             met = self._in_thread(copy.meet, self._welcome)
             await self._wait("what is known of the master to be kept", met)
         elif self._cleaning.due(copy):
+            self._step = "a part of the cleanup", 0.0
             await self._cleaning.part(copy)
         wait = 0.0 if self._first or self._cleaning.due(copy) else self.config.poll_wait
         asked = self._reactor.seconds()
@@ -302,9 +304,6 @@ class SlaveService(Service):
         copy.check_known(head, accept_new_history=self.config.accept_new_history)
         await self._bring(protocol, copy, head)
         return True
-
-    async def _cleaned(self, copy: Copy) -> Report | None:
-        return await self._wait("a part of the cleanup", self._in_thread(copy.clean))
 
     async def _bring(self, protocol: SlaveProtocol, copy: Copy, head: HeadIs) -> None:
         self.status.become(status.SYNCING, f"head {head.head}, generation {head.generation}")

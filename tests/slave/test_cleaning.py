@@ -210,6 +210,23 @@ def test_the_next_compaction_may_come_while_it_is_cleaned_up(pair: Pair) -> None
     assert cleaned_in(pair.copy) == "3/3"
 
 
+@pytest.mark.usefixtures("small_steps")
+def test_it_goes_on_while_there_is_no_master(rig: Rig, store: Compacting, tmp_path: Path) -> None:
+    pair = Pair(rig, store, tmp_path / "copy", retry_initial=100)
+    store.compact()
+    pair.look()
+    rig.until(lambda: bool(list(pair.copy.glob("*.new"))), "a tar is being written anew")
+    rig.link.cut()
+    rig.settle()
+    assert pair.slave.state == status.STALLED
+    assert pair.status.cleanups == 1
+    rig.pass_time(6)
+    assert pair.status.cleanups == 2
+    assert pair.slave.state == status.STALLED
+    assert cleaned_in(pair.copy) == "1/1"
+    pair.finish()
+
+
 # what goes wrong
 
 
