@@ -105,6 +105,18 @@ class MasterConfig:
         "text", "", "PEM file with the CAs of the slaves; each must show a certificate", FILE
     )
     tls_crl: str = setting("text", "", "PEM file with the revocation lists of tls_ca", FILE)
+    allowed_slaves: str = setting(
+        "list",
+        "",
+        "names in the certificates of slaves that are served, with commas; empty: all of tls_ca",
+        (0, MAX_ENTRIES),
+    )
+    tls_refresh: float = seconds(
+        60.0,
+        "time between two looks at the files of TLS; a connection whose certificate was revoked "
+        "is cut by then",
+        (1, DAY),
+    )
     token_file: str = setting(
         "text", "", "file whose first line is the token that slaves must show; needs TLS", FILE
     )
@@ -205,6 +217,12 @@ class SlaveConfig:
     )
     tls_trust_anyone: bool = flag(
         "use TLS and accept any certificate: whoever answers is taken for the master"
+    )
+    tls_refresh: float = seconds(
+        60.0,
+        "time between two looks at the files of TLS; a connection whose certificate was revoked "
+        "is cut by then",
+        (1, DAY),
     )
     token_file: str = setting(
         "text", "", "file whose first line is the token to show to the master; needs TLS", FILE

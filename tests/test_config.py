@@ -41,6 +41,11 @@ TLS_WITH = {
         },
         "tls_ca": {"TARFAILOVER_TLS_CERTIFICATE": "c", "TARFAILOVER_TLS_KEY": "k"},
         "token_file": {"TARFAILOVER_TLS_CERTIFICATE": "c", "TARFAILOVER_TLS_KEY": "k"},
+        "allowed_slaves": {
+            "TARFAILOVER_TLS_CERTIFICATE": "c",
+            "TARFAILOVER_TLS_KEY": "k",
+            "TARFAILOVER_TLS_CA": "a",
+        },
         "tls_crl": {
             "TARFAILOVER_TLS_CERTIFICATE": "c",
             "TARFAILOVER_TLS_KEY": "k",

@@ -53,6 +53,8 @@ class MasterProtocol(Int32StringReceiver):
         self.factory: MasterFactory = factory
         self.peer = peer
         self.client = ""
+        self.names: tuple[str, ...] = ()
+        """The names in the client's certificate."""
         self.MAX_LENGTH = messages.MAX_HELLO_FRAME
         self.received = 0
         """Bytes that came."""

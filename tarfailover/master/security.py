@@ -7,6 +7,7 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from tarfailover.access.ranges import entries
 from tarfailover.access.token import Token
 from tarfailover.config import MasterConfig
 from tarfailover.errors import LinkError
@@ -14,7 +15,7 @@ from tarfailover.master.factory import MasterFactory
 from tarfailover.master.protocol import MasterProtocol
 from tarfailover.master.sources import framed
 from tarfailover.tls.contexts import Contexts, Demand
-from tarfailover.tls.files import TlsFiles
+from tarfailover.tls.files import Expiry, TlsFiles
 from tarfailover.tls.handshake import Handshakes, Secure, master_tls
 from tarfailover.tls.watch import Watch
 from tarfailover.wire.messages import Error, ErrorCode, Hello
@@ -43,7 +44,7 @@ class MasterSecurity:
         self._seldom = factory.seldom
         self._token = Token(config.token_file) if config.token_file else None
         factory.objection = self._objection
-        self._watch = Watch(self.contexts, reactor)
+        self._watch = Watch(self.contexts, reactor, config.tls_refresh)
         self._handshakes = Handshakes(
             factory,
             reactor,
@@ -52,6 +53,8 @@ class MasterSecurity:
             self._completed,
             self._failed,
         )
+        self.contexts.changed = self._cut_revoked
+        self._allowed = frozenset(map(str.lower, entries(config.allowed_slaves)))
         self.factory: TLSMemoryBIOFactory = master_tls(self.contexts, self._handshakes, _REFUSAL)
         """What to listen with."""
 
@@ -63,6 +66,10 @@ class MasterSecurity:
         self.log.info("TLS is on; {who}", who=who)
         self._watch.start()
 
+    def expiries(self) -> list[Expiry]:
+        """What of the certificates, CAs and lists in use ends when; see `tls.files.Expiry`."""
+        return self.contexts.expiries()
+
     def stop(self) -> None:
         """Cut handshakes off, and watch no more."""
         self._watch.stop()
@@ -70,10 +77,17 @@ class MasterSecurity:
 
     def _objection(self, client: MasterProtocol, hello: Hello) -> str:
         """Why this client may not be served, or ''."""
-        del client
+        if self._allowed and self._allowed.isdisjoint(map(str.lower, client.names)):
+            return f"the certificate of {', '.join(client.names)} is not in allowed_slaves"
         return self._token.refuses(hello.token) if self._token is not None else ""
 
+    def _cut_revoked(self) -> None:
+        """New files are in use: end the connections whose certificates they revoke."""
+        for client in self._handshakes.revoked(self.contexts):
+            client.end(ErrorCode.NOT_ALLOWED, "the certificate of the slave was revoked meanwhile")
+
     def _completed(self, protocol: MasterProtocol, secure: Secure) -> None:
+        protocol.names = secure.names
         protocol.peer = f"{protocol.peer} ({secure})"
 
     def _failed(self, who: Any, error: LinkError) -> None:

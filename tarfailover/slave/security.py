@@ -10,12 +10,12 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from tarfailover.access.token import Token
 from tarfailover.config import SlaveConfig
-from tarfailover.errors import ConnectionLostError, LinkError
+from tarfailover.errors import ConnectionLostError, LinkError, TlsError
 from tarfailover.slave.factory import SlaveFactory
 from tarfailover.slave.protocol import SILENT, SlaveProtocol
 from tarfailover.tls import rules
 from tarfailover.tls.contexts import Contexts, Demand
-from tarfailover.tls.files import TlsFiles
+from tarfailover.tls.files import Expiry, TlsFiles
 from tarfailover.tls.handshake import Handshakes, Secure, slave_tls
 from tarfailover.tls.watch import Watch
 
@@ -59,8 +59,8 @@ class SlaveSecurity:
             token = Token(config.token_file)
             factory.token = lambda: token.value
         self._lost = lost
-        self._watch = Watch(self.contexts, reactor)
-        handshakes = Handshakes(
+        self._watch = Watch(self.contexts, reactor, config.tls_refresh)
+        self._handshakes = handshakes = Handshakes(
             factory,
             reactor,
             config.deadline_tls_handshake,
@@ -68,6 +68,7 @@ class SlaveSecurity:
             self._completed,
             self._failed,
         )
+        self.contexts.changed = self._cut_revoked
         self.factory: TLSMemoryBIOFactory = slave_tls(self.contexts, handshakes)
         """What to connect with."""
 
@@ -80,9 +81,18 @@ class SlaveSecurity:
             )
         self._watch.start()
 
+    def expiries(self) -> list[Expiry]:
+        """What of the certificates, CAs and lists in use ends when; see `tls.files.Expiry`."""
+        return self.contexts.expiries()
+
     def stop(self) -> None:
         """Watch no more."""
         self._watch.stop()
+
+    def _cut_revoked(self) -> None:
+        """New files are in use: end the connection if they revoke the master's certificate."""
+        for protocol in self._handshakes.revoked(self.contexts):
+            protocol.fail(TlsError("the certificate of the master was revoked meanwhile"))
 
     def _completed(self, protocol: SlaveProtocol, secure: Secure) -> None:
         del protocol

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from cryptography import x509
 from OpenSSL import SSL
 from OpenSSL.crypto import X509, X509StoreFlags
 from OpenSSL.crypto import Error as CryptoError
@@ -38,7 +39,16 @@ from zope.interface import implementer
 
 from tarfailover.errors import ConfigError
 from tarfailover.tls import words
-from tarfailover.tls.files import Material, TlsFiles, ends, fingerprint, names, read
+from tarfailover.tls.files import (
+    Expiry,
+    Material,
+    TlsFiles,
+    expiries,
+    fingerprint,
+    names,
+    read,
+    revoked,
+)
 from tarfailover.tls.names import SYSTEM
 
 WARN_BEFORE = dt.timedelta(days=30)
@@ -128,6 +138,8 @@ class Contexts:
         self.files = files
         self.demand = demand
         self._now = now
+        self.changed: Callable[[], None] = _nothing
+        """Called when files that were replaced are in use."""
         self._seen = files.signature()
         self._load()
 
@@ -149,17 +161,26 @@ class Contexts:
         else:
             self.log.info("certificates were replaced: new connections use the new ones")
             self.tell_ends()
+            self.changed()
 
     def tell_ends(self) -> None:
         """Log what has expired or will within `WARN_BEFORE`."""
         now = self._now()
-        for what, end in ends(self.files, self._material):
+        for _, what, end in self.expiries():
             day = f"{end:%Y-%m-%d %H:%M} UTC"
             if end <= now:
                 self.log.error("{what} has expired: {day}", what=what, day=day)
             elif end - now <= WARN_BEFORE:
                 days = (end - now).days
                 self.log.warn("{what} expires in {n} days: {day}", what=what, n=days, day=day)
+
+    def expiries(self) -> list[Expiry]:
+        """What of the files in use will end, and when: certificates, CAs, revocation lists."""
+        return list(expiries(self.files, self._material))
+
+    def revoked(self, certificate: x509.Certificate) -> bool:
+        """Whether the peer's certificate is on a list that is in use now."""
+        return revoked(certificate, self._material)
 
     def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:  # noqa: N802 - Twisted's name
         """A master's end of a connection."""
@@ -182,6 +203,10 @@ class Contexts:
             mode = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
             connection.set_verify(mode, judge)
         return connection
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _context(files: TlsFiles, material: Material) -> SSL.Context:

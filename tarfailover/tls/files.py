@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -148,13 +148,34 @@ def _printable(name: x509.GeneralName) -> str:
     return text if text.isprintable() else ascii(text)
 
 
-def ends(files: TlsFiles, material: Material) -> Iterator[tuple[str, dt.datetime]]:
-    """What will expire, and when (UTC)."""
+class Expiry(NamedTuple):
+    """Something in `file` that ends at `not_after` (UTC); `what` it is, for people."""
+
+    file: str
+    what: str
+    not_after: dt.datetime
+
+
+def expiries(files: TlsFiles, material: Material) -> Iterator[Expiry]:
+    """All that will end, or has ended: the own certificate first, then CAs, then lists."""
     for which in material.chain[:1]:
-        yield f"the certificate in {files.certificate}", which.not_valid_after_utc
-    for which in (*material.chain[1:], *material.roots):
-        subject = which.subject.rfc4514_string()
-        yield f"the CA certificate {subject!r}", which.not_valid_after_utc
+        what = f"the certificate in {files.certificate}"
+        yield Expiry(files.certificate, what, which.not_valid_after_utc)
+    for file, chain in ((files.certificate, material.chain[1:]), (files.ca, material.roots)):
+        for which in chain:
+            subject = which.subject.rfc4514_string()
+            what = f"the CA certificate {subject!r} in {file}"
+            yield Expiry(file, what, which.not_valid_after_utc)
     for crl in material.revocations:
         if crl.next_update_utc is not None:
-            yield f"the revocation list in {files.crl}", crl.next_update_utc
+            what = f"the revocation list in {files.crl}"
+            yield Expiry(files.crl, what, crl.next_update_utc)
+
+
+def revoked(certificate: x509.Certificate, material: Material) -> bool:
+    """Whether a list of the issuer of `certificate` holds it."""
+    return any(
+        crl.issuer == certificate.issuer
+        and crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None
+        for crl in material.revocations
+    )

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from cryptography import x509
 from OpenSSL import SSL
 from twisted.internet.interfaces import IHandshakeListener, IReactorTime
 from twisted.internet.protocol import connectionDone
@@ -63,6 +64,8 @@ class Secured(ProtocolWrapper):
         super().__init__(factory, protocol)  # type: ignore[arg-type]
         self.done = False
         self.plaintext = False
+        self.certificate: x509.Certificate | None = None
+        """What the peer showed."""
         self._late: DeadlineError | None = None
         self._pulled = False
         self._deadline = Deadline(
@@ -90,6 +93,7 @@ class Secured(ProtocolWrapper):
         self.done = True
         connection = self.transport.getHandle()
         certificate = connection.get_peer_certificate(as_cryptography=True)
+        self.certificate = certificate
         found = names(certificate) if certificate is not None else ()
         self.factory.completed(self.wrappedProtocol, Secure(_version(connection), found))
         self.wrappedProtocol.makeConnection(self)  # type: ignore[arg-type]
@@ -176,6 +180,14 @@ class Handshakes(WrappingFactory):
     def pending(self) -> list[Secured]:
         """The connections whose handshake is under way."""
         return [each for each in self.protocols if not each.done]
+
+    def revoked(self, contexts: Contexts) -> list[Any]:
+        """The protocols of open connections whose certificate was revoked meanwhile."""
+        return [
+            each.wrappedProtocol
+            for each in self.protocols
+            if each.done and each.certificate is not None and contexts.revoked(each.certificate)
+        ]
 
     def abort(self) -> None:
         """Cut off all handshakes under way."""

@@ -98,6 +98,11 @@ def _check_master(config: Any) -> None:
             "tls_ca demands certificates of the slaves, which needs TLS: name tls_certificate "
             "and tls_key of the master too"
         )
+    if config.allowed_slaves and not config.tls_ca:
+        raise ConfigError(
+            "allowed_slaves are names in certificates, and without tls_ca no slave shows any; "
+            "name tls_ca"
+        )
     if config.tls_certificate and config.endpoint.startswith(("ssl:", "tls:")):
         raise ConfigError(
             "an endpoint of its own TLS and tls_certificate exclude each other; write tcp:"

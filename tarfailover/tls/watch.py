@@ -1,4 +1,7 @@
-"""A look at the certificates once a day, also while no connection is made."""
+"""Looks at the files of TLS while no connection is made, and tells daily of what ends soon.
+
+A list that revokes the certificate of an open connection is seen by these looks.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,26 @@ from twisted.internet.task import LoopingCall
 
 from tarfailover.tls.contexts import Contexts
 
-EVERY = 86400.0
-"""Seconds between two looks."""
+TELL_EVERY = 86400.0
+"""Seconds between two times that the log tells of what ends soon."""
 
 
 class Watch:
-    """Tells of certificates that end soon, at the start and then daily; `clock` is the reactor."""
+    """Looks every `every` seconds; tells at the start and then daily. `clock` is the reactor."""
 
-    def __init__(self, contexts: Contexts, clock: Any) -> None:
+    def __init__(self, contexts: Contexts, clock: Any, every: float) -> None:
         self._contexts = contexts
+        self._clock = clock
+        self._every = every
+        self._told = 0.0
         self._looking = LoopingCall(self._look)
         self._looking.clock = clock
 
     def start(self) -> None:
         """Look now, and go on looking."""
-        self._looking.start(EVERY)
+        self._told = self._clock.seconds()
+        self._contexts.tell_ends()
+        self._looking.start(self._every, now=False)
 
     def stop(self) -> None:
         """Look no more; harmless if it does not."""
@@ -31,4 +39,7 @@ class Watch:
 
     def _look(self) -> None:
         self._contexts.refresh()
-        self._contexts.tell_ends()
+        now = self._clock.seconds()
+        if now - self._told >= TELL_EVERY:
+            self._told = now
+            self._contexts.tell_ends()

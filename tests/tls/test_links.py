@@ -26,6 +26,7 @@ from tarfailover.slave import status
 from tarfailover.tls.authority import Authority
 from tarfailover.tls.contexts import Contexts
 from tarfailover.tls.files import TlsFiles
+from tarfailover.wire.messages import ErrorCode
 
 QUIET = {"retry_initial": 60.0, "retry_max": 60.0}
 """One attempt, and no other while the test looks."""
@@ -399,18 +400,91 @@ async def test_new_certificates_count_without_a_restart_and_drop_nobody(
         assert before <= factory.clients
 
 
+@pytest.mark.parametrize("noticed", ["by a look", "by the next connection"])
 @pytest_twisted.ensureDeferred
-async def test_a_revocation_counts_from_the_next_connection_on(store: Path, tmp_path: Path) -> None:
+async def test_a_revocation_counts_for_open_connections_too(
+    store: Path, tmp_path: Path, log: list[str], noticed: str
+) -> None:
     certs = Certs(tmp_path / "own")
+    good = tmp_path / "own" / "good"
+    Authority(good, NOW).init([], ["other"])
     theirs = slave("good/oak", tls_ca="good/ca.pem")(certs)
-    async with Master(store, **master(**MUTUAL)(certs)) as served:
-        async with served.slave(tmp_path / "one", **theirs) as one:
+    others = slave("good/other", tls_ca="good/ca.pem")(certs)
+    often = 0.05 if noticed == "by a look" else 60.0
+    async with (
+        Master(store, **master(**MUTUAL)(certs), tls_refresh=often) as served,
+        served.slave(tmp_path / "other", **others) as other,
+    ):
+        await other.in_sync()
+        async with served.slave(tmp_path / "one", **QUIET, **theirs) as one:
             await one.in_sync()
-            Authority(tmp_path / "own" / "good", NOW + dt.timedelta(seconds=1)).revoke("oak")
-            assert one.service.status.state == status.IN_SYNC
+            Authority(good, NOW + dt.timedelta(seconds=1)).revoke("oak")
+            if noticed != "by a look":
+                async with served.slave(tmp_path / "third", **others) as third:
+                    await third.in_sync()
+            await one.in_state(status.REFUSED)
+            told = "the certificate of the slave was revoked meanwhile"
+            assert told in one.service.status.why
+            assert any(told in line and "certificate of oak" in line for line in log)
+        assert other.service.status.state == status.IN_SYNC
+        assert served.service.factory is not None
+        assert served.service.factory.errors == {ErrorCode.NOT_ALLOWED: 1}
         async with served.slave(tmp_path / "two", **QUIET, **theirs) as two:
             await two.reaches(lambda: bool(two.service.status.why), "a refusal")
             assert "the master refused our certificate: it is revoked" in two.service.status.why
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_master_that_is_revoked_later(store: Path, tmp_path: Path) -> None:
+    certs = Certs(tmp_path / "own")
+    theirs = {**slave(**MUTUAL)(certs), **QUIET, "tls_refresh": 0.05}
+    async with (
+        Master(store, **master()(certs)) as served,
+        served.slave(tmp_path / "one", **theirs) as one,
+    ):
+        await one.in_sync()
+        Authority(tmp_path / "own" / "good", NOW + dt.timedelta(seconds=1)).revoke("master")
+        await one.in_state(status.FAILED)
+        assert one.service.status.why == "the certificate of the master was revoked meanwhile"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "served"),
+    [("oak", True), ("other, OAK", True), ("other,oa,oak2", False), ("*", False)],
+)
+@pytest_twisted.ensureDeferred
+async def test_only_the_slaves_in_the_list(
+    certs: Certs, store: Path, tmp_path: Path, log: list[str], allowed: str, served: bool
+) -> None:
+    theirs = slave("good/oak", tls_ca="good/ca.pem")(certs)
+    async with (
+        Master(store, **master(**MUTUAL)(certs), allowed_slaves=allowed) as serving,
+        serving.slave(tmp_path / "copy", **QUIET, **theirs) as copying,
+    ):
+        if served:
+            await copying.in_sync()
+            return
+        await copying.in_state(status.REFUSED)
+        told = "the certificate of oak is not in allowed_slaves"
+        assert told in copying.service.status.why
+        assert any(told in line and "disconnecting" in line for line in log)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_ends_when_is_known(certs: Certs, store: Path, tmp_path: Path) -> None:
+    theirs = slave("good/oak", tls_ca="good/ca.pem")(certs)
+    async with (
+        Master(store, **master(**MUTUAL)(certs)) as served,
+        served.slave(tmp_path / "copy", **theirs) as copying,
+    ):
+        await copying.in_sync()
+        ours, its = served.service._security, copying.service._security
+        assert ours is not None and its is not None
+        days = [(Path(e.file).name, (e.not_after - NOW).days) for e in ours.expiries()]
+        assert days == [("master.pem", 730), ("ca.pem", 3650), ("crl.pem", 3650)]
+        days = [(Path(e.file).name, (e.not_after - NOW).days) for e in its.expiries()]
+        assert days == [("oak.pem", 730), ("ca.pem", 3650)]
+        assert ours.expiries()[0].what == f"the certificate in {certs.path('good/master.pem')}"
 
 
 def replace(path: Path, source: str) -> None:

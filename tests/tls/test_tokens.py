@@ -82,11 +82,11 @@ async def test_who_has_the_token_is_served_and_who_has_not_is_told(
     assert not any(GOOD in line or OTHER in line for line in log)
 
 
+TLS = {"tls_certificate": "c", "tls_key": "k"}
+
+
 def merged(kind: Any, **settings: Any) -> Any:
     return kind(store=Path("s"), **settings)
-
-
-TLS = {"tls_certificate": "c", "tls_key": "k"}
 
 
 @pytest.mark.parametrize(
@@ -98,9 +98,15 @@ TLS = {"tls_certificate": "c", "tls_key": "k"}
             merged(SlaveConfig, token_file="t", tls_trust_anyone=True),
             "tls_trust_anyone would show the token to whoever answers",
         ),
+        (
+            merged(MasterConfig, **TLS, token_file="t", allowed_slaves="oak2"),
+            "allowed_slaves are names in certificates, and without tls_ca no slave shows any",
+        ),
     ],
 )
-def test_a_token_goes_over_tls_to_a_master_that_is_known(config: Any, told: str) -> None:
+def test_a_token_goes_over_tls_to_a_master_that_is_known_and_names_need_certificates(
+    config: Any, told: str
+) -> None:
     with pytest.raises(ConfigError, match=told):
         rules.check(config)
 
