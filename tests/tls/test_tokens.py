@@ -104,9 +104,7 @@ def merged(kind: Any, **settings: Any) -> Any:
         ),
     ],
 )
-def test_a_token_goes_over_tls_to_a_master_that_is_known_and_names_need_certificates(
-    config: Any, told: str
-) -> None:
+def test_what_a_token_and_names_of_slaves_need(config: Any, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         rules.check(config)
 
