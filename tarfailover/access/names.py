@@ -42,8 +42,16 @@ class _Name:
 
     log = Logger()
 
-    def __init__(self, name: str, clock: Any, in_thread: InThread, seconds: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        clock: Any,
+        in_thread: InThread,
+        seconds: float,
+        changed: Callable[[], None],
+    ) -> None:
         self.addresses: frozenset[Address] = frozenset()
+        self._changed = changed
         self._name = name
         self._in_thread = in_thread
         self._busy = False
@@ -84,15 +92,20 @@ class _Name:
         self._answer()
 
     def _found(self, found: frozenset[Address]) -> None:
-        self.addresses, self._told = found, ""
+        self._told = ""
+        self._has(found)
         self._done()
+
+    def _has(self, addresses: frozenset[Address]) -> None:
+        self.addresses = addresses
+        self._changed()
 
     def _failed(self, failure: Failure) -> None:
         error = failure.value
         if not isinstance(error, (OSError, UnicodeError)):
             failure.raiseException()
         if isinstance(error, socket.gaierror) and error.errno in _NONE_SUCH:
-            self.addresses = frozenset()
+            self._has(frozenset())
         self._tell(f"{self._name} cannot be looked up: {error}")
         self._done()
 
@@ -120,16 +133,17 @@ class Names:
     def __init__(
         self, names: Iterable[str], clock: Any, workers: Workers, every: float, seconds: float
     ) -> None:
-        self._names = [_Name(name, clock, workers.run, seconds) for name in names]
+        self.addresses: frozenset[Address] = frozenset()
+        """All addresses that any of the names has."""
+        run, changed = workers.run, self._collect
+        self._names = [_Name(name, clock, run, seconds, changed) for name in names]
         self._clock = clock
         self._workers = workers
         self._every = every
         self._next: Any = None
 
-    @property
-    def addresses(self) -> frozenset[Address]:
-        """All addresses that any of the names has."""
-        return frozenset().union(*(each.addresses for each in self._names))
+    def _collect(self) -> None:
+        self.addresses = frozenset().union(*(each.addresses for each in self._names))
 
     def start(self) -> Deferred[Any]:
         """Look all up, now and from now on; fires when each was answered, or is late."""

@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from bisect import bisect_right
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -84,11 +86,26 @@ class Ranges:
         """Whether `client` may connect; `named` are the addresses of the names now."""
         if self.everyone or client in named:
             return True
-        return any(_within(client, low, high) for low, high in self.spans)
+        begins, ends = self._merged[client.version]
+        place = bisect_right(begins, int(client)) - 1
+        return place >= 0 and int(client) <= ends[place]
 
+    @cached_property
+    def _merged(self) -> dict[int, tuple[list[int], list[int]]]:
+        """First and last numbers of each stretch of addresses, by the version of IP, in order.
 
-def _within(client: Address, low: Address, high: Address) -> bool:
-    return client.version == low.version and int(low) <= int(client) <= int(high)
+        A flood of refused connections costs a binary search each, however long the list.
+        """
+        found: dict[int, tuple[list[int], list[int]]] = {4: ([], []), 6: ([], [])}
+        spans = ((low.version, int(low), int(high)) for low, high in self.spans)
+        for version, low, high in sorted(span for span in spans if span[1] <= span[2]):
+            begins, ends = found[version]
+            if ends and low <= ends[-1]:
+                ends[-1] = max(ends[-1], high)
+            else:
+                begins.append(low)
+                ends.append(high)
+        return found
 
 
 def _span(entry: str) -> tuple[Address, Address] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -53,24 +53,23 @@ class Buckets:
 
 
 class Seldom:
-    """Log lines that strangers can cause: a few at once, then one a while, the rest counted."""
+    """Log lines that strangers can cause: of each kind a few, then one a while; the rest counts."""
 
-    BURST = 20
-    """Lines at once."""
-    RATE = 0.2
-    """Lines a second in the long run."""
+    BURST = 10
+    """Lines of a kind at once."""
+    RATE = 0.1
+    """Lines of a kind a second in the long run."""
 
     def __init__(self, log: Logger, seconds: Callable[[], float]) -> None:
         self._log = log
-        self._seconds = seconds
-        self._bucket = Bucket(self.BURST, seconds())
-        self._passed_over = 0
+        self._buckets = Buckets(self.RATE, self.BURST, seconds)
+        self._left_out: Counter[str] = Counter()
 
-    def warn(self, words: str, **values: Any) -> None:
-        """Log a warning, or count it."""
-        if not self._bucket.take(self.RATE, self.BURST, self._seconds()):
-            self._passed_over += 1
+    def warn(self, kind: str, words: str, **values: Any) -> None:
+        """Log a warning, or count it; `kind` is one of a few names."""
+        if not self._buckets.take(kind):
+            self._left_out[kind] += 1
             return
-        more, self._passed_over = self._passed_over, 0
+        more = self._left_out.pop(kind, 0)
         words += "; and {more} more such lines that were left out" if more else ""
         self._log.warn(words, more=more, **values)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 RESERVED = 64
 """Files kept for the program itself: its port, its log, looks at the directory."""
-LEAVING = 64
+LEAVING = 256
 """Connections that were cut off and whose files are not closed yet."""
 TARS_AT_A_TIME = 2
 """Copies of the set of tars that may be open: a cleanup replaces files that are still read."""

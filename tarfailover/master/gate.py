@@ -11,7 +11,6 @@ those of clients, and when there are too many the least familiar one is cut off.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 from collections import Counter
 from collections.abc import Hashable
@@ -109,7 +108,7 @@ class Gate(WrappingFactory):
         why, words = self._objection(client, place)
         if why:
             self.refused[why] += 1
-            self._seldom.warn("{client} {why}; refused", client=str(client), why=words)
+            self._seldom.warn(why, "{client} {why}; refused", client=str(client), why=words)
             return None
         made = Guest(self, self.wrappedFactory.buildProtocol(addr))  # type: ignore[arg-type]
         made.place = place
@@ -135,6 +134,7 @@ class Gate(WrappingFactory):
             self._leaving += 1
             self.refused["crowd"] += 1
             self._seldom.warn(
+                "crowd",
                 "{place} is cut off: more than {n} connections without HELLO (max_strangers)",
                 place=str(_address(stranger.transport.getPeer())),
                 n=self._factory.room.strangers,
@@ -167,6 +167,5 @@ class Gate(WrappingFactory):
 
 def _address(addr: Any) -> Address | None:
     """The address of a peer; None if it has none, as over a Unix socket."""
-    with contextlib.suppress(ValueError):
-        return ranges.address(str(getattr(addr, "host", "")))
-    return None
+    host = getattr(addr, "host", None)
+    return None if host is None else ranges.address(host)

@@ -165,8 +165,11 @@ class MasterProtocol(Int32StringReceiver):
         if self._ended:
             return
         # What strangers cause must not fill the log.
-        tell = self.log.warn if self._welcomed else self.factory.seldom.warn
-        tell("{peer}: {why}; disconnecting", peer=str(self), why=why)
+        words = "{peer}: {why}; disconnecting"
+        if self._welcomed:
+            self.log.warn(words, peer=str(self), why=why)
+        else:
+            self.factory.seldom.warn(code.name, words, peer=str(self), why=why)
         self._answer(request, Error(code, why))
         self._ended = True
         self._forget_waiters()
@@ -236,7 +239,7 @@ class MasterProtocol(Int32StringReceiver):
             return
         self._welcomed = True
         self.MAX_LENGTH = messages.MAX_REQUEST_FRAME
-        self.client = hello.client
+        self.client = messages.printable(hello.client)
         self._hello.stop()
         self._idle.start()
         features = choose_features(hello.features, FEATURES)

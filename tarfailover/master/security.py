@@ -93,4 +93,4 @@ class MasterSecurity:
     def _failed(self, who: Any, error: LinkError) -> None:
         host, port = getattr(who, "host", None), getattr(who, "port", None)
         peer = str(who) if host is None else f"{host}:{port}"
-        self._seldom.warn("{peer}: {why}; disconnecting", peer=peer, why=str(error))
+        self._seldom.warn("tls", "{peer}: {why}; disconnecting", peer=peer, why=str(error))

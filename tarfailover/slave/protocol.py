@@ -335,7 +335,7 @@ class SlaveProtocol(FrameReceiver):
         self._complete(number, answer)
 
     def _on_error(self, number: int, error: Error) -> None:
-        told = PeerError(error.code, error.text)
+        told = PeerError(error.code, messages.printable(error.text))
         pending = self._pending.get(number)
         if pending is None or error.code in _FINAL:
             raise told

@@ -34,7 +34,7 @@ from tarfailover.store.durable import Disk
 from tarfailover.sync import Window
 from tarfailover.tls import rules
 from tarfailover.watchdog import Wait, Watchdog
-from tarfailover.wire.messages import HeadIs, Hello, Welcome
+from tarfailover.wire.messages import HeadIs, Hello, Welcome, printable
 from tarfailover.workers import Workers
 
 PROGRESS_EVERY = 5.0
@@ -198,7 +198,7 @@ class SlaveService(Service):
     # the connection
 
     def _welcomed(self, protocol: SlaveProtocol, welcome: Welcome) -> None:
-        self.log.info("connected to {software}", software=welcome.software)
+        self.log.info("connected to {software}", software=printable(welcome.software))
         self._protocol = protocol
         self._welcome = welcome
         self._first = True

@@ -35,6 +35,11 @@ def cut_text(value: str, limit: int = MAX_TEXT) -> bytes:
     return value.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore").encode("utf-8")
 
 
+def printable(value: str) -> str:
+    """A text of a peer as it may stand in a log: on one line, without control characters."""
+    return value if value.isprintable() else ascii(value)
+
+
 def _text_size(size: int, limit: int, name: str) -> int:
     if size > limit:
         raise ProtocolError(f"a text of {size} bytes in {name}; {limit} are allowed")

@@ -25,7 +25,7 @@ from tarfailover.wire.answers import (
     Pong,
     Welcome,
 )
-from tarfailover.wire.fields import Reader, Writer
+from tarfailover.wire.fields import Reader, Writer, printable
 from tarfailover.wire.limits import (
     FRAME_HEADER,
     LOWEST_VERSION,
@@ -76,6 +76,7 @@ __all__ = [
     "decode_answer",
     "decode_request",
     "encode",
+    "printable",
     "split",
 ]
 

@@ -64,6 +64,19 @@ def memory(daemon: Daemon, name: str) -> float:
     return int(match[1]) / 1024
 
 
+def sides(directory: Path, *, tls: bool) -> tuple[list[object], list[object]]:
+    """The options of master and slave: plain text, or TLS and a token."""
+    if not tls:
+        return [], []
+    certs, token = Certs(directory / "certs"), directory / "token"
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    shown = certs.shows("good/master")
+    both = ["--token-file", token]
+    ours = ["--tls-certificate", shown["tls_certificate"], "--tls-key", shown["tls_key"]]
+    return [*ours, *both], ["--tls-ca", certs.path("good/ca.pem"), *both]
+
+
 class Flood(threading.Thread):
     """Connections that say one of the `BEGINNINGS` and stay open; `count` of them."""
 
@@ -97,13 +110,8 @@ def test_ten_thousand_connections_that_say_nothing_good(
     sample: Path, tmp_path: Path, many_files: int
 ) -> None:
     """Half of a HELLO, half of a handshake, garbage, silence; one slave follows, one begins."""
-    certs, token = Certs(tmp_path / "certs"), tmp_path / "token"
-    token.write_text(TOKEN)
-    token.chmod(0o600)
-    shown = certs.shows("good/master")
-    ours = ("--tls-certificate", shown["tls_certificate"], "--tls-key", shown["tls_key"])
-    theirs = ("--tls-ca", certs.path("good/ca.pem"), "--token-file", token)
-    with Daemon.master(sample, *ours, "--token-file", token) as master:
+    ours, theirs = sides(tmp_path, tls=True)
+    with Daemon.master(sample, *ours) as master:
         port = master.port
         with Daemon.slave(tmp_path / "one", port, *theirs) as one:
             one.expect("in sync")
@@ -130,11 +138,25 @@ def test_ten_thousand_connections_that_say_nothing_good(
     same(sample, tmp_path / "two")
 
 
-def test_slow_oversized_and_endless(sample: Path, tmp_path: Path) -> None:
+def oversized(number: int, *, tls: bool) -> bytes:
+    """The beginning of a frame, or of a record, that is longer than allowed: up to the longest."""
+    if tls:
+        return b"\x16\x03\x01" + (0xFFFF - 1000 * number).to_bytes(2, "big") + bytes(64)
+    return (8 * 1024 + 1 << min(number, 18)).to_bytes(4, "big") + bytes(64)
+
+
+DRIPS = {False: b"\0\0\0\x40\1\0\0\0\1TARF", True: b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"}
+GARBAGE = {False: b"\0\0\x1f\xff", True: b"\x16\x03\x01\x3f\xff"}
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_slow_oversized_and_endless(sample: Path, tmp_path: Path, tls: bool) -> None:
     """Each is cut off by its deadline or its first frame, and none costs memory."""
+    ours, theirs = sides(tmp_path, tls=tls)
+    short = ("--deadline-hello", "1", "--deadline-tls-handshake", "1")
     with (
-        Daemon.master(sample, "--deadline-hello", "1") as master,
-        Daemon.slave(tmp_path / "copy", master.port) as slave,
+        Daemon.master(sample, *ours, *short) as master,
+        Daemon.slave(tmp_path / "copy", master.port, *theirs) as slave,
     ):
         slave.expect("in sync")
         before = memory(master, "VmRSS")
@@ -142,14 +164,13 @@ def test_slow_oversized_and_endless(sample: Path, tmp_path: Path) -> None:
         loud = [stranger(n, master.port) for n in range(200, 220)]
         long = [stranger(n, master.port) for n in range(220, 240)]
         for number, each in enumerate(long):
-            # Lengths from just too long to the longest that there is.
-            each.sendall((8 * 1024 + 1 << min(number, 18)).to_bytes(4, "big") + bytes(64))
-        garbage = bytes([0, 0, 31, 255]) + bytes(range(256)) * 256
-        head = None
-        drip = itertools.cycle(b"\0\0\0\x40\1\0\0\0\1TARF")
+            each.sendall(oversized(number, tls=tls))
+        garbage = GARBAGE[tls] + bytes(range(256)) * 256
+        drip = itertools.chain(DRIPS[tls], itertools.repeat(0))
         for seed in range(100, 100 + ROUNDS):
             # The pace is that of a slave that follows: a byte from each for each new head.
-            slow = [each for each in slow if says(each, bytes([next(drip)]))]
+            byte = bytes([next(drip)])
+            slow = [each for each in slow if says(each, byte)]
             loud = [each for each in loud if says(each, garbage)]
             long = [each for each in long if says(each, b"")]
             if not slow + loud + long:
@@ -157,7 +178,8 @@ def test_slow_oversized_and_endless(sample: Path, tmp_path: Path) -> None:
             head = write(sample, seed=seed)
             slave.expect(rf"head {re.escape(str(head))} is durable")
         assert not slow + loud + long, "somebody is still connected"
-        assert memory(master, "VmHWM") - before <= PLAIN_MIB
+        cost = memory(master, "VmHWM") - before
+        assert cost <= (DEFAULT * MIB_EACH if tls else PLAIN_MIB), f"{cost:.0f} MiB"
         slave.stop()
         master.stop()
     same(sample, tmp_path / "copy")
@@ -169,7 +191,7 @@ def says(each: socket.socket, data: bytes) -> bool:
     try:
         each.send(data)
         while chunk := each.recv(4096):
-            assert chunk[4:5] == b"\xff", "the master says nothing but ERROR"
+            assert chunk[4:5] == b"\xff" or chunk[:1] == b"\x15", "no ERROR and no alert of TLS"
     except BlockingIOError:
         return True
     except OSError:  # reset: it was cut off with bytes unread

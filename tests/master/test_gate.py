@@ -100,7 +100,7 @@ def test_only_the_addresses_allowed(
 ) -> None:
     master = gated(allowed_client_ip_ranges="10.0.0.0/8,fd00::1,oak2")
     named = frozenset({address("192.168.0.7")})
-    monkeypatch.setattr(Names, "addresses", named)
+    monkeypatch.setattr(master.names, "addresses", named)
     came = master.come(host)
     assert (came is not None) is allowed
     assert master.gate.refused == ({} if allowed else {"address": 1})

@@ -222,6 +222,17 @@ def test_one_client_too_many(rig: Rig, tmp_path: Path) -> None:
     master.close()
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("oak2", "oak2"), ("café 2", "café 2"), ("a\nb\x1b[2J", "'a\\nb\\x1b[2J'")],
+)
+def test_a_name_is_one_line_of_the_log(master: MasterSide, name: str, shown: str) -> None:
+    slave, link = master.connect()
+    slave.ask(m.Hello(name))
+    master.rig.settle()
+    assert str(link.master.protocol).startswith(f"{shown} at ")
+
+
 # HEAD
 
 

@@ -71,6 +71,11 @@ def test_a_welcome_to_what_was_not_offered(changed: dict[str, Any]) -> None:
     assert not end.welcomes
 
 
+def test_words_of_a_master_are_one_line_of_the_log(end: SlaveEnd) -> None:
+    end.master.answer(0, m.Error(m.ErrorCode.INTERNAL, "a\n2026 in sync\x1b[2J"))
+    assert str(end.error()) == "'a\\n2026 in sync\\x1b[2J' (error 12)"
+
+
 @pytest.mark.parametrize("code", [m.ErrorCode.VERSION, m.ErrorCode.BUSY, 4711])
 def test_a_welcome_refused(code: int) -> None:
     end = SlaveEnd(Rig())
