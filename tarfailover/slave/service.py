@@ -26,19 +26,17 @@ from tarfailover.slave import pauses, status
 from tarfailover.slave.cleaning import Cleaning
 from tarfailover.slave.copy import Copy
 from tarfailover.slave.factory import SlaveFactory
+from tarfailover.slave.keeper import Keeper, nothing
 from tarfailover.slave.protocol import SlaveProtocol
 from tarfailover.slave.pull import Pull
 from tarfailover.slave.security import SlaveSecurity
-from tarfailover.slave.status import Status, progress_line, told
-from tarfailover.store.durable import Disk
+from tarfailover.slave.status import Status, told
+from tarfailover.slave.telling import Telling
 from tarfailover.sync import Window
 from tarfailover.tls import rules
 from tarfailover.watchdog import Wait, Watchdog
 from tarfailover.wire.messages import HeadIs, Hello, Welcome, printable
 from tarfailover.workers import Workers
-
-PROGRESS_EVERY = 5.0
-"""Seconds between two lines on a long copy."""
 
 T = TypeVar("T")
 
@@ -74,26 +72,26 @@ class SlaveService(Service):
         self._window = Window(config.window_max)
         self._ticking = LoopingCall(self._tick)
         self._ticking.clock = reactor
-        self._disk = Disk()
-        self._open_copy: Copy | None = None
-        """What is open in the store's thread, which alone uses this."""
+        self._keeper = Keeper()
         self._busy = False
         self._cycles: Deferred[None] = succeed(None)
         self._step = ("", 0.0)
         """What the cycle waits for, and how many seconds that may take beside the deadline."""
-        self._watchdog = Watchdog(reactor, self._look, self._stuck, self._going)
+        self._watchdog = Watchdog(reactor, self._look, self._stuck, self.status.go_on)
         self._given_up: DeadlineError | None = None
         """Why the watchdog ends the cycle."""
-        self._hangs = ""
-        """What is told of a thread that hangs."""
-        self._before = ("", "")
-        """State and reason before it did."""
         self._pauses = pauses.Pauses(config.retry_initial, config.interval)
         self._again: IDelayedCall | None = None
         self._cleaning = Cleaning(
             config, self.status, lambda copy: self._in_thread(copy.clean), reactor.seconds
         )
         self._first = True
+        self.transfer: Telling | None = None
+        """The last transfer of segments; under way as long as the state is `syncing`."""
+        self.wanted: HeadIs | None = None
+        """The newest head of the master's that is known."""
+        self.answered: float | None = None
+        """When the master answered last, in seconds since 1970."""
         self._link_error: LinkError | None = None
         """Why the last connection ended."""
         self._counted: LinkError | None = None
@@ -106,25 +104,9 @@ class SlaveService(Service):
         super().startService()  # type: ignore[no-untyped-call]
         self._workers.start()
         self._watchdog.start()
-        opened = self._in_thread(self._open).addCallback(self._opened)
+        opened = self._in_thread(self._keeper.open, self.config).addCallback(self._opened)
         opened.addCallback(self._start)
         opened.addErrback(self._cannot_start)
-
-    def _open(self) -> Copy:
-        """In the store's thread: open the copy, after closing one whose end nobody heard of."""
-        self._close_open_copy()
-        self._open_copy = Copy.open(
-            self.config.store,
-            accept_new_history=self.config.accept_new_history,
-            disk=self._disk,
-        )
-        return self._open_copy
-
-    def _close_open_copy(self) -> None:
-        """In the store's thread."""
-        copy, self._open_copy = self._open_copy, None
-        if copy is not None:
-            copy.close()
 
     def _opened(self, copy: Copy) -> None:
         self.copy = copy
@@ -160,7 +142,7 @@ class SlaveService(Service):
             self._security.stop()
         await self._cycles
         # The thread takes calls in order: a store that is being opened is open after this.
-        await self._in_thread(_nothing)
+        await self._in_thread(nothing)
         await self._close()
         await self._workers.stop(self.config.deadline_drain)
 
@@ -190,7 +172,7 @@ class SlaveService(Service):
     async def _close(self) -> None:
         self.copy = None
         try:
-            await self._wait("the store to be closed", self._in_thread(self._close_open_copy))
+            await self._wait("the store to be closed", self._in_thread(self._keeper.close))
         except Exception:  # noqa: BLE001 - whatever it is, the store was let go
             error = told(Failure(), self.log)
             self.log.error("{error}; the next start mends it", error=str(error))
@@ -280,7 +262,8 @@ class SlaveService(Service):
     async def _one_cycle(self, protocol: SlaveProtocol) -> bool:
         """Ask, pull, commit; tells whether the next cycle may begin at once."""
         if self.copy is None:
-            self._opened(await self._wait("the store to be opened", self._in_thread(self._open)))
+            opening = self._in_thread(self._keeper.open, self.config)
+            self._opened(await self._wait("the store to be opened", opening))
         copy = self.copy
         if copy is None:
             return False
@@ -294,7 +277,7 @@ class SlaveService(Service):
         wait = 0.0 if self._first or self._cleaning.due(copy) else self.config.poll_wait
         asked = self._reactor.seconds()
         head = await self._wait("the answer to HEAD", protocol.head(copy.head, wait), wait)
-        self._first = False
+        self._first, self.wanted, self.answered = False, head, self._reactor.seconds()
         if head.head == copy.head:
             self.status.become(status.IN_SYNC)
             if self._cleaning.due(copy):
@@ -307,7 +290,6 @@ class SlaveService(Service):
 
     async def _bring(self, protocol: SlaveProtocol, copy: Copy, head: HeadIs) -> None:
         self.status.become(status.SYNCING, f"head {head.head}, generation {head.generation}")
-        began = self._reactor.seconds()
         pull = Pull(
             protocol,
             copy.receiver,
@@ -316,16 +298,11 @@ class SlaveService(Service):
             self._window,
             copy.cursor if copy.head else b"",
         )
-        telling = LoopingCall(self._tell, pull, began)
-        telling.clock = self._reactor
-        telling.start(PROGRESS_EVERY, now=False)
-        try:
+        with Telling(self._reactor, pull.progress) as self.transfer:
             cursor = await self._wait(f"the segments of {head.head}", pull.start())
             committed = self._in_thread(copy.commit, head, cursor)
             await self._wait(f"{head.head} to be committed", committed)
-        finally:
-            telling.stop()
-        line = progress_line(pull.progress(), self._reactor.seconds() - began)
+        line = self.transfer.line()
         self.log.info("head {head} is durable, {line}", head=str(head.head), line=line)
         self.status.become(status.IN_SYNC)
 
@@ -357,7 +334,8 @@ class SlaveService(Service):
     def _stuck(self, wait: Wait, seconds: float) -> None:
         error = DeadlineError("progress", seconds, wait.what)
         if wait.thread:
-            self._thread_hangs(error)
+            # Nobody can stop a thread, and nothing is written without it: tell, and go on telling.
+            self.status.hang(error)
             return
         self.log.error("{error}; beginning anew", error=str(error))
         self._given_up = error
@@ -369,13 +347,6 @@ class SlaveService(Service):
             self.status.fail(error)
         self._begin_anew()
 
-    def _thread_hangs(self, error: DeadlineError) -> None:
-        """Nobody can stop a thread, and nothing is written without it: tell, and go on telling."""
-        if not self._hangs:
-            self._before = self.status.state, self.status.why
-        self.status.fail(error)
-        self._hangs = str(error)
-
     def _begin_anew(self) -> None:
         """Whatever should have begun the next cycle, or made the next connection, did not."""
         if self._protocol is None:
@@ -383,17 +354,3 @@ class SlaveService(Service):
         if self._ticking.running:
             self._ticking.stop()
         self._ticking.start(self.config.interval, now=False)
-
-    def _going(self) -> None:
-        """What hung goes on: if that is the thread, the cycle is where it was."""
-        hung, self._hangs = self._hangs, ""
-        if hung and (self.status.state, self.status.why) == (status.STALLED, hung):
-            self.status.become(*self._before)
-
-    def _tell(self, pull: Pull, began: float) -> None:
-        line = progress_line(pull.progress(), self._reactor.seconds() - began)
-        self.log.info("{line}", line=line)
-
-
-def _nothing() -> None:
-    """Takes its place in the thread's queue."""

@@ -94,7 +94,8 @@ class Status:
 
     def __post_init__(self) -> None:
         self.since = self.seconds()
-        self._told = (self.state, self.why)
+        self._told = self._before = (self.state, self.why)
+        self._hangs = ""
 
     def become(self, state: str, why: str = "") -> None:
         """Be in `state` from now on."""
@@ -130,6 +131,19 @@ class Status:
         self.kinds[kind(error)] += 1
         self.trouble = str(error)
         self.become(outcome(error), str(error))
+
+    def hang(self, error: TarFailoverError) -> None:
+        """Something hangs that nobody can stop, in the middle of whatever this was at."""
+        if not self._hangs:
+            self._before = self.state, self.why
+        self.fail(error)
+        self._hangs = self.why
+
+    def go_on(self) -> None:
+        """If something hung, it does so no more; what this was at goes on."""
+        hung, self._hangs = self._hangs, ""
+        if hung and (self.state, self.why) == (STALLED, hung):
+            self.become(*self._before)
 
     @staticmethod
     def needs_new_connection(error: TarFailoverError) -> bool:

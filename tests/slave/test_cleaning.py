@@ -258,7 +258,7 @@ def test_without_room_it_is_tried_again_until_it_is_done(
     rig: Rig, store: Compacting, tmp_path: Path, room: Room
 ) -> None:
     pair = Pair(rig, store, tmp_path / "copy")
-    pair.slave.service._disk = pair.slave.service.copy._disk = room
+    pair.slave.service._keeper.disk = pair.slave.service.copy._disk = room
     pair.slave.service.copy.writer._disk = room
     store.compact()
     pair.changed()
@@ -282,7 +282,7 @@ def test_an_old_tar_that_cannot_be_removed_is_no_end(
     """The store is opened anew, which knows which of the two files counts."""
     pair = Pair(rig, store, tmp_path / "copy")
     room.bytes, room.stuck = 2 * run.SPARE, "data00000a.tar"
-    pair.slave.service._disk = room
+    pair.slave.service._keeper.disk = room
     pair.slave.service.copy._disk = pair.slave.service.copy.writer._disk = room
     store.compact()
     pair.master.refresh()

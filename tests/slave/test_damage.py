@@ -306,7 +306,7 @@ def test_what_a_new_head_costs(rig: Rig, store: Path, tmp_path: Path) -> None:
     master = served(rig, store)
     disk = CountingDisk()
     slave = SlaveSide(rig, tmp_path / "copy")
-    slave.service._disk = disk
+    slave.service._keeper.disk = disk
     slave.start()
     new = leaf(50, [SAMPLES[0].segment])
     (store / NEXT_TAR).write_bytes(tar_bytes(NEXT_TAR, [new]))

@@ -319,7 +319,7 @@ def test_a_full_disk_is_survived_without_a_restart(
     master = served(rig, store)
     slave = SlaveSide(rig, tmp_path / "copy")
     disk = kind()
-    slave.service._disk = disk
+    slave.service._keeper.disk = disk
     slave.start()
     assert slave.head == HEAD
     disk.full = True
@@ -439,7 +439,7 @@ def test_a_store_that_is_locked(tmp_path: Path) -> None:
         def make_directory(self, path: Path) -> None:
             raise StoreLockedError(f"{path} is written by another process")
 
-    slave.service._disk = Locked()
+    slave.service._keeper.disk = Locked()
     slave.start()
     assert [type(each) for each in slave.fatal] == [StoreLockedError]
     assert not rig.attempts

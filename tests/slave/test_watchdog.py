@@ -209,10 +209,10 @@ def test_an_answer_that_never_comes(
 @pytest.mark.parametrize(
     ("name", "done", "what"),
     [
-        ("_close_open_copy", False, "the store to be closed"),
-        ("_close_open_copy", True, "the store to be closed"),
-        ("_open", False, "the store to be opened"),
-        ("_open", True, "the store to be opened"),
+        ("close", False, "the store to be closed"),
+        ("close", True, "the store to be closed"),
+        ("open", False, "the store to be opened"),
+        ("open", True, "the store to be opened"),
     ],
 )
 def test_a_store_whose_end_or_beginning_is_never_heard_of(

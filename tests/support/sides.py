@@ -278,7 +278,7 @@ class SlaveSide:
         self.service = SlaveService(SlaveConfig(store=store, **settings), rig, self.fatal.append)
         self.service._workers = self.work  # type: ignore[assignment]
         self.service._in_thread = self.work.run
-        self.service._disk = QuickDisk()
+        self.service._keeper.disk = QuickDisk()
         self.service._factory.jitter = None
         self.service._pauses._chance = lambda seconds: seconds
         self.service.status.watchers.append(self._moved)

@@ -1,0 +1,38 @@
+"""Opens and closes the copy, in the one thread that uses it."""
+
+from __future__ import annotations
+
+from tarfailover.config import SlaveConfig
+from tarfailover.slave.copy import Copy
+from tarfailover.store.durable import Disk
+
+
+class Keeper:
+    """Holds what is open, so that nothing stays locked that nobody knows to be open.
+
+    All of it is called in the store's thread.
+    """
+
+    def __init__(self) -> None:
+        self.disk = Disk()
+        self._open: Copy | None = None
+
+    def open(self, config: SlaveConfig) -> Copy:
+        """Open the copy; one whose end nobody waited for is closed first.
+
+        Raises as `Copy.open` does.
+        """
+        self.close()
+        accept = config.accept_new_history
+        self._open = Copy.open(config.store, accept_new_history=accept, disk=self.disk)
+        return self._open
+
+    def close(self) -> None:
+        """Close what is open; raises StoreError."""
+        copy, self._open = self._open, None
+        if copy is not None:
+            copy.close()
+
+
+def nothing() -> None:
+    """Takes its place in the thread's queue."""
