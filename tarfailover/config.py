@@ -176,6 +176,21 @@ class MasterConfig:
         "the kernel's send buffer for each client; 0 leaves it to the system",
         (0, GIB),
     )
+    status_port: int = setting(
+        "whole", 0, "TCP port of the status page over HTTP; 0 means none", (0, 65535)
+    )
+    status_interface: str = setting(
+        "text", "127.0.0.1", "local address of the status page", (1, 255)
+    )
+    status_names: str = setting(
+        "text",
+        "",
+        "names by which the status page may be asked, beside addresses and localhost",
+        (0, 1000),
+    )
+    allow_remote_status: bool = flag(
+        "show the status beyond loopback, to whoever reaches status_interface"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,6 +284,21 @@ class SlaveConfig:
     )
     no_cleanup: bool = flag(
         "keep the segments of older generations; otherwise they are removed after a compaction"
+    )
+    status_port: int = setting(
+        "whole", 0, "TCP port of the status page over HTTP; 0 means none", (0, 65535)
+    )
+    status_interface: str = setting(
+        "text", "127.0.0.1", "local address of the status page", (1, 255)
+    )
+    status_names: str = setting(
+        "text",
+        "",
+        "names by which the status page may be asked, beside addresses and localhost",
+        (0, 1000),
+    )
+    allow_remote_status: bool = flag(
+        "show the status beyond loopback, to whoever reaches status_interface"
     )
     accept_new_history: bool = flag("follow a master that does not know the head of this copy")
 
@@ -425,6 +455,7 @@ def _unknown(what: str, name: str, known: Iterable[str], remedy: str) -> NoRetur
 def _check(config: MasterConfig | SlaveConfig) -> None:
     """Refuse settings that are good one by one and not together; raises ConfigError."""
     rules.check(config)
+    _check_status(config)
     if isinstance(config, MasterConfig):
         check_listener(config)
     elif config.retry_max < config.retry_initial:
@@ -432,6 +463,17 @@ def _check(config: MasterConfig | SlaveConfig) -> None:
             f"retry_max {config.retry_max:g} s is shorter than retry_initial "
             f"{config.retry_initial:g} s; raise --retry-max or lower --retry-initial"
         )
+
+
+def _check_status(config: MasterConfig | SlaveConfig) -> None:
+    """Refuse a status page beyond loopback that was not asked for; raises ConfigError."""
+    if config.allow_remote_status or is_loopback(config.status_interface):
+        return
+    raise ConfigError(
+        f"status_interface {config.status_interface!r} can be reached from other machines, and "
+        "whoever reaches it sees all that the status tells; use 127.0.0.1, or accept it with "
+        "--allow-remote-status"
+    )
 
 
 def check_listener(config: MasterConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 from twisted.application.service import IService
@@ -12,8 +13,16 @@ from twisted.python import usage
 from tarfailover import config
 from tarfailover.config import MasterConfig
 from tarfailover.errors import TarFailoverError
+from tarfailover.master.report import health, report
 from tarfailover.master.service import MasterService
-from tarfailover.run_tap import fatal, keep_buffers, raise_file_limit, refuse, stop_on_signals
+from tarfailover.run_tap import (
+    fatal,
+    keep_buffers,
+    raise_file_limit,
+    refuse,
+    stop_on_signals,
+    with_status,
+)
 
 
 class Options(usage.Options):
@@ -37,4 +46,6 @@ def makeService(options: Any) -> IService:  # noqa: N802 - Twisted's name
     raise_file_limit()
     keep_buffers()
     stop_on_signals(reactor)
-    return MasterService(options["merged"], reactor, fatal(reactor))
+    merged = options["merged"]
+    master = MasterService(merged, reactor, fatal(reactor))
+    return with_status(master, merged, reactor, partial(report, master), partial(health, master))

@@ -12,8 +12,10 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from twisted.application.service import IService, MultiService, Service
 from twisted.logger import Logger
 
+from tarfailover.config import MasterConfig, SlaveConfig
 from tarfailover.errors import TarFailoverError
 
 OPEN_FILES = 65536
@@ -68,6 +70,26 @@ def stop_on_signals(reactor: Any) -> None:
 
     # The reactor installs its own handlers when it starts: these come after.
     reactor.callWhenRunning(install)
+
+
+def with_status(
+    service: Service,
+    config: MasterConfig | SlaveConfig,
+    reactor: Any,
+    report: Callable[[], dict[str, Any]],
+    health: Callable[[], tuple[bool, str]],
+) -> IService:
+    """`service`, and its status page beside it if one is wanted."""
+    if not config.status_port:
+        return service
+    # Whoever wants none does not pay for the import.
+    from tarfailover.status.service import StatusService  # noqa: PLC0415
+
+    both = MultiService()
+    service.setServiceParent(both)
+    shown = StatusService(config, reactor, report, health, fatal(reactor))
+    shown.setServiceParent(both)  # type: ignore[no-untyped-call]
+    return both
 
 
 def refuse(error: TarFailoverError) -> NoReturn:

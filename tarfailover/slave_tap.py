@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 from twisted.application.service import IService
@@ -12,7 +13,15 @@ from twisted.python import usage
 from tarfailover import config
 from tarfailover.config import SlaveConfig
 from tarfailover.errors import TarFailoverError
-from tarfailover.run_tap import fatal, keep_buffers, raise_file_limit, refuse, stop_on_signals
+from tarfailover.run_tap import (
+    fatal,
+    keep_buffers,
+    raise_file_limit,
+    refuse,
+    stop_on_signals,
+    with_status,
+)
+from tarfailover.slave.report import health, report
 from tarfailover.slave.service import SlaveService
 
 
@@ -37,4 +46,6 @@ def makeService(options: Any) -> IService:  # noqa: N802 - Twisted's name
     raise_file_limit()
     keep_buffers()
     stop_on_signals(reactor)
-    return SlaveService(options["merged"], reactor, fatal(reactor))
+    merged = options["merged"]
+    slave = SlaveService(merged, reactor, fatal(reactor))
+    return with_status(slave, merged, reactor, partial(report, slave), partial(health, slave))

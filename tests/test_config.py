@@ -427,3 +427,21 @@ def test_the_readme_has_every_deadline_with_its_default(kind: type) -> None:
     assert {name for name, (where, _) in told.items() if where in (side, "both")} == set(ours)
     for name, row in ours.items():
         assert told[name][1] == f"{row.default:g} s"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("interface", "local"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("oak2", False)],
+)
+def test_a_status_page_beyond_loopback_must_be_asked_for(
+    kind: Any, interface: str, local: bool
+) -> None:
+    options = {"store": "s", "status-interface": interface}
+    allowed = config.merge(kind, {}, {}, {**options, "allow-remote-status": 1})
+    assert allowed.status_interface == interface
+    if local:
+        assert not config.merge(kind, {}, {}, options).allow_remote_status
+    else:
+        with pytest.raises(ConfigError, match="--allow-remote-status"):
+            config.merge(kind, {}, {}, options)

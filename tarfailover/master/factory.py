@@ -58,6 +58,8 @@ class MasterFactory(Factory):
         self.objection: Callable[[MasterProtocol, Hello], str] = _none
         """Why a client that introduced itself may not be served, or ''."""
         self.errors: dict[int, int] = {}
+        self.sent = 0
+        """Bytes of answers to clients that are gone."""
         self.blind = ""
         """Why nobody knows whether the head is still the head; '' if it is known."""
         self._emptied: Deferred[None] | None = None
@@ -87,6 +89,7 @@ class MasterFactory(Factory):
 
     def disconnected(self, client: MasterProtocol, reason: Failure) -> None:
         """Forget a connection."""
+        self.sent += client.sender.sent
         self.clients.discard(client)
         if self._emptied is not None and not self.clients:
             emptied, self._emptied = self._emptied, None

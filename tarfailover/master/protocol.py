@@ -92,10 +92,20 @@ class MasterProtocol(Int32StringReceiver):
     def __str__(self) -> str:
         return f"{self.client} at {self.peer}" if self.client else self.peer
 
+    @property
+    def state(self) -> str:
+        """What it is at, in a word or two."""
+        if not self._welcomed:
+            return "introducing"
+        if self.sender.queued:
+            return "being answered"
+        return "waiting for a head" if self._waiters else "idle"
+
     # the connection
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         """A client connected."""
+        self.connected_at = self.factory.clock.seconds()
         self.sender = Sender(
             self.transport,
             self.factory.clock,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,7 @@ class MasterService(Service):
         self, config: MasterConfig, reactor: Any, fatal: Callable[[TarFailoverError], None]
     ) -> None:
         self.config = config
+        self.started: float = reactor.seconds()
         self.factory: MasterFactory | None = None
         self.port: IListeningPort | None = None
         """What it listens on, once it does."""
@@ -73,9 +75,26 @@ class MasterService(Service):
         self._looking: LoopingCall | None = None
         """Fires when no look is under way any more, once looking was stopped."""
         self._told = ""
-        self._looks = 0
+        self.looks = 0
         """Looks that succeeded."""
         self._watchdog = Watchdog(reactor, self._watched, self._stuck, self._going)
+
+    # what it tells
+
+    def seconds(self) -> float:
+        """The time, in seconds since 1970."""
+        return float(self._reactor.seconds())
+
+    @property
+    def where(self) -> str:
+        """Where it listens; '' before it does."""
+        return _where(self.port) if self.port else ""
+
+    def expiries(self) -> list[tuple[str, dt.datetime]]:
+        """What of TLS ends, and when."""
+        return self._security.contexts.ends() if self._security else []
+
+    # starting and stopping
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
         """Open the store, listen, and begin to look at the directory."""
@@ -166,7 +185,7 @@ class MasterService(Service):
         return self.factory.refresh().addCallbacks(self._looked, self._look_failed)
 
     def _looked(self, _: None) -> None:
-        self._looks += 1
+        self.looks += 1
         self._told = ""
 
     def _look_failed(self, failure: Failure) -> None:
@@ -182,7 +201,7 @@ class MasterService(Service):
     def _watched(self) -> Wait:
         config = self.config
         what = "a look at the store" if self.factory else "the store to be opened"
-        return Wait(what, self._looks, config.scan_interval + config.deadline_disk)
+        return Wait(what, self.looks, config.scan_interval + config.deadline_disk)
 
     def _stuck(self, wait: Wait, seconds: float) -> None:
         """A head that may have moved long ago is not served as the head."""

@@ -61,6 +61,11 @@ class Copy:
         return self.writer.head
 
     @property
+    def time(self) -> float:
+        """When the master had this head, in seconds since 1970."""
+        return self.writer.time_ms / 1000
+
+    @property
     def cursor(self) -> bytes:
         """Where the last complete listing ended in the master's tars."""
         return bytes.fromhex(self._state.cursor)

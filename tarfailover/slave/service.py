@@ -9,6 +9,7 @@ ends nor gets on is noticed by the watchdog, given up, and begun anew.
 
 from __future__ import annotations
 
+import datetime as dt
 import socket
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -69,6 +70,11 @@ class SlaveService(Service):
         )
         self._security: SlaveSecurity | None = None
         self._protocol: SlaveProtocol | None = None
+        self.started = self.seconds()
+        self._received = 0
+        """Bytes of the connections that ended."""
+        self.welcome: Welcome | None = None
+        """What the master said of itself last."""
         self._window = Window(config.window_max)
         self._ticking = LoopingCall(self._tick)
         self._ticking.clock = reactor
@@ -96,6 +102,26 @@ class SlaveService(Service):
         """Why the last connection ended."""
         self._counted: LinkError | None = None
         """What a cycle ended with: it ends the connection too, and is one failure."""
+
+    # what it tells
+
+    def seconds(self) -> float:
+        """The time, in seconds since 1970."""
+        return float(self._reactor.seconds())
+
+    @property
+    def received(self) -> int:
+        """Bytes that came from masters."""
+        return self._received + (self._protocol.received if self._protocol else 0)
+
+    @property
+    def attempts(self) -> int:
+        """Attempts to connect."""
+        return self._factory.attempts
+
+    def expiries(self) -> list[tuple[str, dt.datetime]]:
+        """What of TLS ends, and when."""
+        return self._security.contexts.ends() if self._security else []
 
     # starting and stopping
 
@@ -182,12 +208,13 @@ class SlaveService(Service):
     def _welcomed(self, protocol: SlaveProtocol, welcome: Welcome) -> None:
         self.log.info("connected to {software}", software=printable(welcome.software))
         self._protocol = protocol
-        self._welcome = welcome
+        self.welcome = welcome
         self._first = True
         self._tick()
 
     def _lost(self, protocol: SlaveProtocol | None, error: LinkError) -> None:
         self._no_pause()
+        self._received += protocol.received if protocol else 0
         if protocol is self._protocol:
             self._protocol = None
             self._link_error = error
@@ -269,7 +296,7 @@ class SlaveService(Service):
             return False
         await self._wait("a look at the copy", self._in_thread(copy.check_alone))
         if self._first:
-            met = self._in_thread(copy.meet, self._welcome)
+            met = self._in_thread(copy.meet, self.welcome)
             await self._wait("what is known of the master to be kept", met)
         elif self._cleaning.due(copy):
             self._step = "a part of the cleanup", 0.0

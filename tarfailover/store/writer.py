@@ -142,6 +142,11 @@ class StoreWriter:
     def _bare(self) -> Snapshot:
         return Snapshot(self._table, self._tars, None)
 
+    @property
+    def time_ms(self) -> int:
+        """When the head was persisted, in milliseconds since 1970."""
+        return self._time_ms
+
     def snapshot(self) -> Snapshot:
         """All that is stored now, synced or not, under the current head; to be released."""
         shown = self._bare()

@@ -1,0 +1,91 @@
+"""What a slave says of itself on its status page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tarfailover.reports import Document, expiries, moment, opening
+from tarfailover.slave import status
+
+if TYPE_CHECKING:
+    from tarfailover.slave.service import SlaveService
+
+
+def report(slave: SlaveService) -> Document:
+    """All there is to know, as fields that README.md lists; times in seconds and ISO 8601."""
+    told, config, now = slave.status, slave.config, slave.seconds()
+    head = slave.copy.head if slave.copy else None
+    return {
+        **opening("slave", now, slave.started),
+        "state": told.state,
+        "why": told.why,
+        "since": moment(told.since),
+        "store": str(config.store),
+        "master": f"{config.master_host}:{config.port}",
+        **_master(slave),
+        "head": str(head) if head else None,
+        "head_time": moment(slave.copy.time) if slave.copy and head else None,
+        "lag_seconds": lag(slave),
+        "answer_age_seconds": _age(slave.answered, now),
+        "transfer": _transfer(slave),
+        "cycles": told.cycles,
+        "failures": told.failures,
+        "failures_by_kind": dict(told.kinds),
+        "last_failure": told.trouble,
+        "cleanups": told.cleanups,
+        "cleanup_failures": told.cleanup_failures,
+        "attempts_to_connect": slave.attempts,
+        "bytes_received": slave.received,
+        "tls": expiries(slave.expiries(), now),
+    }
+
+
+def health(slave: SlaveService) -> tuple[bool, str]:
+    """Well is a slave that has a head and follows; the word is ``ok`` or the state."""
+    state = slave.status.state
+    has_head = slave.copy is not None and slave.copy.head is not None
+    if state == status.IN_SYNC or (state == status.SYNCING and has_head):
+        return True, "ok"
+    return False, state
+
+
+def lag(slave: SlaveService) -> float | None:
+    """For how long the master has had a head that is not durable here; 0 if none is known.
+
+    In seconds from when the master's store had it; None while nothing is known of it.
+    """
+    wanted, copy = slave.wanted, slave.copy
+    if wanted is None:
+        return None
+    if copy is not None and copy.head == wanted.head:
+        return 0.0
+    return _age(wanted.time_ms / 1000, slave.seconds())
+
+
+def _age(then: float | None, now: float) -> float | None:
+    return None if then is None else round(max(0.0, now - then), 3)
+
+
+def _master(slave: SlaveService) -> Document:
+    """What the master said of itself, now or before."""
+    welcome = slave.welcome
+    return {
+        "master_software": welcome.software if welcome else None,
+        "repository": welcome.repository if welcome else None,
+        "epoch": welcome.epoch if welcome else None,
+    }
+
+
+def _transfer(slave: SlaveService) -> Document | None:
+    """How far the transfer is that is under way."""
+    if slave.transfer is None or slave.status.state != status.SYNCING:
+        return None
+    found = slave.transfer.progress()
+    return {
+        "head": str(slave.wanted.head) if slave.wanted else None,
+        "seconds": round(slave.transfer.seconds, 3),
+        "segments": found.segments,
+        "bytes": found.size,
+        "segments_left": found.segments_left,
+        "bytes_left": found.size_left,
+    }

@@ -1,0 +1,1 @@
+"""What master and slave say of themselves over HTTP: read only, for monitors and people."""
