@@ -33,13 +33,14 @@ def opening(role: str, now: float, started: float) -> Document:
     }
 
 
-def expiries(ends: Iterable[tuple[str, dt.datetime]], now: float) -> list[Document]:
-    """When certificates and revocation lists end."""
+def expiries(ends: Iterable[tuple[str, str, dt.datetime]], now: float) -> list[Document]:
+    """When certificates and revocation lists end: of which file, what, and when."""
     return [
         {
+            "file": file,
             "what": what,
             "time": moment(end.timestamp()),
             "days": int((end.timestamp() - now) // 86400),
         }
-        for what, end in ends
+        for file, what, end in ends
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +24,7 @@ from tarfailover.master.security import MasterSecurity
 from tarfailover.store.follower import Follower
 from tarfailover.store.state import SlaveState
 from tarfailover.tls import rules
+from tarfailover.tls.files import Expiry
 from tarfailover.watchdog import Wait, Watchdog
 from tarfailover.wire.messages import ErrorCode
 from tarfailover.workers import Workers
@@ -90,9 +90,9 @@ class MasterService(Service):
         """Where it listens; '' before it does."""
         return _where(self.port) if self.port else ""
 
-    def expiries(self) -> list[tuple[str, dt.datetime]]:
+    def expiries(self) -> list[Expiry]:
         """What of TLS ends, and when."""
-        return self._security.contexts.ends() if self._security else []
+        return self._security.expiries() if self._security else []
 
     # starting and stopping
 

@@ -9,7 +9,6 @@ ends nor gets on is noticed by the watchdog, given up, and begun anew.
 
 from __future__ import annotations
 
-import datetime as dt
 import socket
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -35,6 +34,7 @@ from tarfailover.slave.status import Status, told
 from tarfailover.slave.telling import Telling
 from tarfailover.sync import Window
 from tarfailover.tls import rules
+from tarfailover.tls.files import Expiry
 from tarfailover.watchdog import Wait, Watchdog
 from tarfailover.wire.messages import HeadIs, Hello, Welcome, printable
 from tarfailover.workers import Workers
@@ -119,9 +119,9 @@ class SlaveService(Service):
         """Attempts to connect."""
         return self._factory.attempts
 
-    def expiries(self) -> list[tuple[str, dt.datetime]]:
+    def expiries(self) -> list[Expiry]:
         """What of TLS ends, and when."""
-        return self._security.contexts.ends() if self._security else []
+        return self._security.expiries() if self._security else []
 
     # starting and stopping
 

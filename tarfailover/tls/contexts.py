@@ -163,10 +163,6 @@ class Contexts:
             self.tell_ends()
             self.changed()
 
-    def ends(self) -> list[tuple[str, dt.datetime]]:
-        """What of the files in use expires, and when."""
-        return list(ends(self.files, self._material))
-
     def tell_ends(self) -> None:
         """Log what has expired or will within `WARN_BEFORE`."""
         now = self._now()

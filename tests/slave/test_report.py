@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from sides import NEXT_TAR, TAR, MasterSide, SlaveSide, chain, large, served, st
 from stores import add_heads, head_in, leaf, make_store, tar_bytes
 
 from tarfailover import __version__
+from tarfailover.reports import expiries
 from tarfailover.slave import status
 from tarfailover.slave.report import health, lag, report
+from tarfailover.tls.files import Expiry
 
 SAMPLES = chain(4)
 HEAD = head_in(SAMPLES[-1].segment)
@@ -166,3 +169,25 @@ def test_a_head_from_the_future_is_no_negative_lag(
     slave.work.held = False
     rig.settle()
     finish(slave, master)
+
+
+def test_what_ends_of_tls() -> None:
+    now = dt.datetime(2026, 11, 23, 12, tzinfo=dt.timezone.utc)
+    ends = [
+        Expiry("slave.pem", "the certificate in slave.pem", now + dt.timedelta(days=12, hours=3)),
+        Expiry("crl.pem", "the revocation list in crl.pem", now - dt.timedelta(hours=1)),
+    ]
+    assert expiries(ends, now.timestamp()) == [
+        {
+            "file": "slave.pem",
+            "what": "the certificate in slave.pem",
+            "time": "2026-12-05T15:00:00.000Z",
+            "days": 12,
+        },
+        {
+            "file": "crl.pem",
+            "what": "the revocation list in crl.pem",
+            "time": "2026-11-23T11:00:00.000Z",
+            "days": -1,
+        },
+    ]
