@@ -7,6 +7,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -15,6 +16,7 @@ from leaks import Leftovers
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.protocol import Factory
+from twisted.logger import formatEvent, globalLogPublisher
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SHARED = CHECKOUT.parent / "shared"
@@ -50,6 +52,19 @@ def fixture_store(tmp_path: Path) -> Callable[[str], Path]:
         return store
 
     return unzip
+
+
+@pytest.fixture
+def log() -> Iterator[list[str]]:
+    """What is logged while the test runs, line by line: ``warn the disk is full``."""
+    lines: list[str] = []
+
+    def keep(event: Any) -> None:
+        lines.append(f"{event['log_level'].name} {formatEvent(event)}")
+
+    globalLogPublisher.addObserver(keep)
+    yield lines
+    globalLogPublisher.removeObserver(keep)
 
 
 @pytest.fixture(scope="session", autouse=True)

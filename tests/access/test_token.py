@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from twisted.logger import formatEvent, globalLogPublisher
 
 from tarfailover.access.token import MIN_TOKEN, Token
 from tarfailover.errors import ConfigError
 from tarfailover.wire.messages import MAX_TOKEN
 
 GOOD, OTHER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
-
-
-@pytest.fixture
-def log() -> Iterator[list[str]]:
-    lines: list[str] = []
-
-    def keep(event: Any) -> None:
-        lines.append(f"{event['log_level'].name} {formatEvent(event)}")
-
-    globalLogPublisher.addObserver(keep)
-    yield lines
-    globalLogPublisher.removeObserver(keep)
 
 
 def written(path: Path, text: str, mode: int = 0o600) -> Path:

@@ -97,6 +97,39 @@ async def test_no_store_is_fatal(tmp_path: Path) -> None:
     assert isinstance(await fails_to_start(MasterConfig(store=legacy)), UnsupportedStoreError)
 
 
+@pytest_twisted.ensureDeferred
+async def test_too_few_files_to_serve_anybody(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (300, 300))
+    error = await fails_to_start(MasterConfig(store=store, port=0))
+    assert isinstance(error, ConfigError)
+    assert str(error) == (
+        "the limit of open files leaves room for 1 clients and 1 other connections beside the "
+        "tars; raise it (LimitNOFILE)"
+    )
+
+
+@pytest_twisted.ensureDeferred
+async def test_few_files_lower_the_limits_and_are_told(
+    store: Path, monkeypatch: pytest.MonkeyPatch, log: list[str]
+) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 1024))
+    async with Master(store) as master:
+        assert master.service.factory is not None
+        assert master.service.factory.room == (527, 175)
+    told = "warn the limit of open files leaves room for 527 clients and 175 other connections"
+    assert sum(line.startswith(told) for line in log) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_entries_that_surely_mean_something_else_are_told(
+    store: Path, log: list[str]
+) -> None:
+    async with Master(store, allowed_client_ip_ranges="127.0.0.9-127.0.0.1,::1"):
+        pass
+    told = "127.0.0.9-127.0.0.1 ends before it begins, so it allows nobody; turn it round"
+    assert f"warn allowed_client_ip_ranges: {told}" in log
+
+
 def test_an_endpoint_that_is_none() -> None:
     config = MasterConfig(store=Path("nowhere"), endpoint="tcp:port=no:interface=127.0.0.1")
     with pytest.raises(ConfigError, match="endpoint"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from tls_made import HOST, NOW, Certs
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
-from twisted.logger import formatEvent, globalLogPublisher
 
 from tarfailover.slave import status
 from tarfailover.tls.authority import Authority
@@ -50,19 +49,6 @@ def certs(tmp_path_factory: pytest.TempPathFactory) -> Certs:
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     return store_of(tmp_path / "original", chain(3))
-
-
-@pytest.fixture
-def log() -> Iterator[list[str]]:
-    """What is logged, line by line."""
-    lines: list[str] = []
-
-    def keep(event: Any) -> None:
-        lines.append(f"{event['log_level'].name} {formatEvent(event)}")
-
-    globalLogPublisher.addObserver(keep)
-    yield lines
-    globalLogPublisher.removeObserver(keep)
 
 
 Settings = Callable[[Certs], dict[str, Any]]
