@@ -24,7 +24,8 @@ class Deadline:
     """Calls `passed` once if `seconds` pass while waiting for `what`; `name` is its name.
 
     With `moved`, which counts bytes from the beginning of a connection on, it does not
-    pass but begins anew if enough bytes have moved meanwhile.
+    pass but begins anew if enough bytes have moved meanwhile. Whoever sees them move calls
+    `moving`, so that silence has no more than `seconds`; else it may have twice as many.
     """
 
     def __init__(
@@ -62,6 +63,11 @@ class Deadline:
         if self._call is not None:
             self.start()
 
+    def moving(self) -> None:
+        """Bytes moved just now: begin anew if it runs and they are enough."""
+        if self._call is not None and self._enough():
+            self.start()
+
     def stop(self) -> None:
         """Run no more; harmless if it does not run."""
         call, self._call = self._call, None
@@ -70,7 +76,10 @@ class Deadline:
 
     def _pass(self) -> None:
         self._call = None
-        if self._moved is not None and self._moved() - self._from >= LEAST_PROGRESS:
+        if self._enough():
             self.start()
         else:
             self._passed(self._error)
+
+    def _enough(self) -> bool:
+        return self._moved is not None and self._moved() - self._from >= LEAST_PROGRESS

@@ -156,3 +156,23 @@ def test_bytes_before_another_start_do_not_count(again: object) -> None:
     again(moving.deadline)
     moving.clock.advance(10)
     assert len(moving.passed) == 1
+
+
+def test_silence_after_bytes_that_were_seen_to_move_has_no_more_than_its_time(
+    clock: Clock, passed: list[DeadlineError]
+) -> None:
+    moved = 0
+    deadline = Deadline(clock, "idle", 10, "more", passed.append, lambda: moved)
+    deadline.moving()
+    assert not deadline.running, "it runs only once it is started"
+    deadline.start()
+    for _ in range(3):
+        clock.advance(9)
+        moved += LEAST_PROGRESS
+        deadline.moving()
+    clock.advance(9)
+    moved += LEAST_PROGRESS - 1
+    deadline.moving()
+    assert passed == []
+    clock.advance(1.1)
+    assert len(passed) == 1, "too few bytes are none"

@@ -141,6 +141,7 @@ class MasterProtocol(Int32StringReceiver):
         if self._ended:
             return
         self.received += len(data)
+        self._unfinished.moving()
         super().dataReceived(data)  # type: ignore[no-untyped-call]
         if self._holds or not self.recvd:
             self._unfinished.stop()

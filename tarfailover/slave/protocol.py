@@ -246,6 +246,8 @@ class SlaveProtocol(FrameReceiver):
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         """Bytes came."""
         self.received += len(data)
+        self._first.moving()
+        self._idle.moving()
         super().dataReceived(data)
 
     def frameReceived(self, frame: memoryview) -> None:  # noqa: N802
