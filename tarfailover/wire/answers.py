@@ -48,7 +48,7 @@ class Welcome:
     """The answer to HELLO.
 
     ``u16 version chosen | u8 n, n × text feature chosen | text repository | u64 epoch |
-    text software``. The repository is the name that the operator gave it, empty if
+    text software | u32 checksum``. The repository is the name that the operator gave it, empty if
     none; the epoch is 0 if the master knows none.
     """
 
@@ -67,12 +67,15 @@ class Welcome:
         to.text(self.repository)
         to.number(self.epoch, 8, "epoch")
         to.words(self.software)
+        to.checksum()
 
     @classmethod
     def parse(cls, reader: Reader) -> Welcome:
         """From a payload; raises ProtocolError."""
         version, features = reader.number(2), reader.features()
-        return cls(version, features, reader.text(), reader.number(8), reader.text())
+        welcome = cls(version, features, reader.text(), reader.number(8), reader.text())
+        reader.checksum()
+        return welcome
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class HeadIs:
     """The answer to HEAD.
 
     ``16 bytes segment | u32 record number | u64 milliseconds since 1970 |
-    u32 generation | u32 full generation | u8 compacted | u8 known``. `known` tells
+    u32 generation | u32 full generation | u8 compacted | u8 known | u32 checksum``. `known` tells
     whether the slave's own head is one that this master has, or had.
     """
 
@@ -99,13 +102,16 @@ class HeadIs:
         to.number(self.generation.full, 4, "full generation")
         to.flag(self.generation.compacted)
         to.flag(self.known)
+        to.checksum()
 
     @classmethod
     def parse(cls, reader: Reader) -> HeadIs:
         """From a payload; raises ProtocolError."""
         head, time_ms = reader.record(), reader.number(8)
         generation = Generation(reader.number(4), reader.number(4), reader.flag())
-        return cls(head, time_ms, generation, reader.flag())
+        known = reader.flag()
+        reader.checksum()
+        return cls(head, time_ms, generation, known)
 
 
 @dataclass(frozen=True)

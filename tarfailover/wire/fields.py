@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
 from tarfailover.errors import ProtocolError
@@ -115,6 +116,10 @@ class Writer:
         self.segment(record.segment)
         self.number(record.number, 4, "record number")
 
+    def checksum(self) -> None:
+        """CRC32 of the frame up to here."""
+        self._fields.append(zlib.crc32(self.content()).to_bytes(4, "big"))
+
 
 class Reader:
     """Takes the fields of message `name` from the front of `data`.
@@ -183,3 +188,9 @@ class Reader:
     def record(self) -> RecordId:
         """16 bytes segment, u32 record number."""
         return RecordId(self.segment(), self.number(4))
+
+    def checksum(self) -> None:
+        """Raise ProtocolError if the frame up to here is not what was written."""
+        actual = zlib.crc32(self._data[: self._at])
+        if self.number(4) != actual:
+            raise ProtocolError(f"{self.name} was changed on its way: its checksum does not fit")

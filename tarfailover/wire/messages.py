@@ -5,6 +5,9 @@
 message. Nothing is believed: lengths are checked before anything is copied. Nor is
 anything sent that the other side would refuse: `encode` raises ProtocolError for a
 value beyond its limit.
+
+What moves a head, or is remembered, ends with the CRC32 of its frame: without TLS only TCP's
+weak sum would stand between a wrong bit and the journal. All else is proven by what it leads to.
 """
 
 from __future__ import annotations
@@ -129,7 +132,8 @@ def decode_answer(frame: bytes) -> tuple[int, Answer]:
 
 
 def _parse(parse: Callable[[Reader], Any], name: str, frame: bytes) -> Any:
-    reader = Reader(memoryview(frame)[FRAME_HEADER:], name)
+    reader = Reader(frame, name)
+    reader.take(FRAME_HEADER)
     message = parse(reader)
     reader.end()
     return message

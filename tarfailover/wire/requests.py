@@ -63,8 +63,8 @@ class Hello:
 class Head:
     """Asks for the head, once it is another than the one that the slave has.
 
-    ``u8 0`` or ``u8 1 | 16 bytes segment | u32 record number``, then ``u32 wait``:
-    milliseconds after which "unchanged" is a welcome answer.
+    ``u8 0`` or ``u8 1 | 16 bytes segment | u32 record number``, then ``u32 wait``,
+    milliseconds after which "unchanged" is a welcome answer, and ``u32 checksum``.
     """
 
     TYPE: ClassVar[int] = 0x02
@@ -78,12 +78,15 @@ class Head:
         if self.have is not None:
             to.record(self.have)
         to.number(in_range(self.wait_ms, MAX_WAIT_MS, "the wait of HEAD"), 4, "wait")
+        to.checksum()
 
     @classmethod
     def parse(cls, reader: Reader) -> Head:
         """From a payload; raises ProtocolError."""
         have = reader.record() if reader.flag() else None
-        return cls(have, in_range(reader.number(4), MAX_WAIT_MS, "the wait of HEAD"))
+        wait_ms = in_range(reader.number(4), MAX_WAIT_MS, "the wait of HEAD")
+        reader.checksum()
+        return cls(have, wait_ms)
 
 
 @dataclass(frozen=True)

@@ -207,6 +207,15 @@ class TestProperties:
         shorter = decoded(frame[: data.draw(st.integers(0, len(frame) - 1))])
         assert shorter is None or type(shorter[1]) in OPEN_ENDED
 
+    @pytest.mark.parametrize("kind", [Head, HeadIs, Welcome])
+    def test_no_bit_of_what_is_remembered_can_be_wrong(self, kind: type) -> None:
+        frame = next(encode(*each) for each in MESSAGES.values() if isinstance(each[1], kind))
+        for bit in range(8 * len(frame)):
+            wrong = bytearray(frame)
+            wrong[bit // 8] ^= 1 << bit % 8
+            found = decoded(bytes(wrong))
+            assert found is None or not isinstance(found[1], kind), bit
+
     @given(st.lists(st.binary(min_size=20, max_size=20), max_size=9))
     def test_listed_items_are_pairs(self, items: list[bytes]) -> None:
         pairs = Listed(len(items), 0, b"".join(items)).pairs()
