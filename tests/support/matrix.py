@@ -1,0 +1,73 @@
+"""The table of the fault matrix, and the seed with which it can be had again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from random import SystemRandom
+
+from cells import AT_CONNECT, CONNECT, FAULTS, PHASES, Cell, Outcome
+from failing import UP, Strike
+
+VARIABLE = "FAULT_SEED"
+"""The environment variable that sets the seed."""
+FAILED = "FAILED"
+WIDTH = 13
+
+
+def seed_of_this_run() -> int:
+    """The seed: the one that was asked for, always the same in CI, else another every time."""
+    given = os.environ.get(VARIABLE)
+    if given is not None:
+        return int(given)
+    return 1 if "CI" in os.environ else SystemRandom().randrange(1_000_000)
+
+
+class Report:
+    """What became of the cells so far."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.outcomes: dict[Cell, Outcome | None] = {}
+
+    @contextlib.contextmanager
+    def of(self, cell: Cell, strike: Strike | None) -> Iterator[None]:
+        """Whatever fails inside says how to have it again."""
+        try:
+            yield
+        except BaseException as error:
+            self.outcomes[cell] = None
+            error.args = (f"{error}\n{strike}; again with {VARIABLE}={self.seed}",)
+            raise
+
+    def lines(self) -> Iterator[str]:
+        """The table, a part for each kind of link."""
+        yield f"seed: {VARIABLE}={self.seed}"
+        for link in dict.fromkeys(cell.link for cell in self.outcomes):
+            yield ""
+            yield f"{link:<18}" + "".join(f"{does:<{WIDTH}}" for does in FAULTS).rstrip()
+            for direction, phase in _rows():
+                row = [Cell(link, direction, phase, does) for does in FAULTS]
+                if any(cell in self.outcomes for cell in row):
+                    told = "".join(f"{self._told(cell):<{WIDTH}}" for cell in row)
+                    yield f"{_arrow(direction)} {phase:<15}{told}".rstrip()
+        yield ""
+        yield (
+            "→ from the slave to the master, ← back; what the slave says first after the fault, "
+            "and seconds until then"
+        )
+
+    def _told(self, cell: Cell) -> str:
+        if cell not in self.outcomes:
+            return "-" if cell.phase != CONNECT or cell.does not in AT_CONNECT else ""
+        outcome = self.outcomes[cell]
+        return FAILED if outcome is None else str(outcome)
+
+
+def _rows() -> list[tuple[str, str]]:
+    return [(UP, CONNECT), *((d, phase) for d, phases in PHASES.items() for phase in phases)]
+
+
+def _arrow(direction: str) -> str:
+    return "→" if direction == UP else "←"
