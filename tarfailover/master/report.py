@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tarfailover.master.factory import MasterFactory
+from tarfailover.master.gate import Gate
 from tarfailover.master.protocol import MasterProtocol
 from tarfailover.reports import Document, expiries, moment, opening
 from tarfailover.wire.messages import ErrorCode
@@ -32,6 +33,7 @@ def report(master: MasterService) -> Document:
         "listening": master.where,
         "repository": master.config.repository,
         **(_served(factory) if factory else {}),
+        **(_met(master.gate) if master.gate else {}),
         "looks": master.looks,
         "tls": expiries(master.expiries(), now),
     }
@@ -68,10 +70,14 @@ def _served(factory: MasterFactory) -> Document:
         "segments": factory.snapshot.count,
         "tars": len(factory.snapshot.tars.readers),
         "clients": [_client(each) for each in sorted(factory.served, key=str)],
-        "strangers": len(factory.clients - factory.served),
         "bytes_sent": factory.sent + sum(each.sender.sent for each in factory.clients),
         "errors": {_code(code): count for code, count in sorted(factory.errors.items())},
     }
+
+
+def _met(gate: Gate) -> Document:
+    """Who came to the gate, and was not, or not yet, let in."""
+    return {"strangers": len(gate.strangers), "refused": dict(sorted(gate.refused.items()))}
 
 
 def _client(client: MasterProtocol) -> Document:

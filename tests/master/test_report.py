@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from links import Rig
-from sides import MasterProgram, SlaveSide, chain, store_of
+from sides import HELLO, MasterProgram, RawSlave, SlaveSide, chain, store_of
 from stores import head_in, make_store
+from twisted.internet.address import IPv4Address
 
 from tarfailover.master.report import health, report
 from tarfailover.wire.messages import ErrorCode
@@ -79,6 +80,23 @@ def test_a_disk_that_hangs(rig: Rig, tmp_path: Path) -> None:
     master.work.held = False
     rig.pass_time(2, step=1)
     assert health(master.service) == (True, "ok")
+    master.stop()
+
+
+def test_strangers_and_those_refused_at_the_gate(rig: Rig, tmp_path: Path) -> None:
+    store = store_of(tmp_path / "s", SAMPLES)
+    master = MasterProgram(rig, store, allowed_client_ip_ranges="10.0.0.0/8").start()
+    gate = master.service.gate
+    assert gate is not None
+    slave = RawSlave()
+    link = rig.join(slave, gate.buildProtocol(IPv4Address("TCP", "10.0.0.1", 9)))
+    assert gate.buildProtocol(IPv4Address("TCP", "11.0.0.1", 9)) is None
+    found = report(master.service)
+    assert (found["strangers"], found["refused"]) == (1, {"address": 1})
+    slave.ask(HELLO)
+    rig.settle()
+    assert report(master.service)["strangers"] == 0
+    link.cut()
     master.stop()
 
 
