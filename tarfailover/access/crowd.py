@@ -1,8 +1,8 @@
 """Connections that nobody knows yet, and which of them goes when there are too many.
 
 The one that goes is the oldest of the address with the most of them: whoever opens many
-drives out his own. Addresses from which a client was once let in come last. All of it
-costs the same however many there are.
+drives out his own. An address from which a client was once let in may have some more. All of
+it costs the same however many there are.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from tarfailover.access.ranges import Address
 
 MAX_FAMILIAR = 4096
 """Addresses of former clients that are remembered; the one used longest ago is forgotten."""
+ALLOWANCE = 16
+"""Connections of a former client's address that count as one of another address."""
 _SITE = 64
 
 Guest = TypeVar("Guest", bound=Hashable)
@@ -57,11 +59,13 @@ class _Half(Generic[Guest]):
         if after:
             self.by_size.setdefault(after, {})[place] = None
 
-    def first_to_go(self) -> tuple[Hashable, Guest] | None:
-        if not self.guests:
-            return None
+    @property
+    def most(self) -> int:
         # As many sizes as can differ among a few hundred guests: some twenty.
-        place = next(iter(self.by_size[max(self.by_size)]))
+        return max(self.by_size, default=0)
+
+    def first_to_go(self) -> tuple[Hashable, Guest]:
+        place = next(iter(self.by_size[self.most]))
         return place, next(iter(self.guests[place]))
 
 
@@ -99,8 +103,9 @@ class Crowd(Generic[Guest]):
 
     def pop(self) -> Guest | None:
         """Take out the one that goes first; None if there is none."""
-        found = self._strange.first_to_go() or self._familiar.first_to_go()
-        if found is None:
+        if not self._count:
             return None
-        self.remove(*found)
-        return found[1]
+        crowded = self._familiar.most > ALLOWANCE * self._strange.most
+        place, guest = (self._familiar if crowded else self._strange).first_to_go()
+        self.remove(place, guest)
+        return guest
