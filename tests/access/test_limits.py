@@ -133,10 +133,6 @@ def test_few_former_clients_are_remembered(monkeypatch: pytest.MonkeyPatch) -> N
 
 steps_of_one = st.tuples(st.sampled_from("abc"), st.sampled_from(["add", "pop", "leave", "in"]))
 moves = st.lists(steps_of_one, max_size=80)
-    min_size=5,
-    max_size=80,
-    elements=st.tuples(st.sampled_from("abc"), st.sampled_from(["add", "pop", "leave", "in"])),
-)
 
 
 @given(moves)
