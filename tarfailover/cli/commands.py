@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -32,6 +32,9 @@ READING = (errors.FormatError, *_STORE, errors.NoHeadError)
 CHECKING = (errors.NotAStoreError, errors.UnsupportedStoreError, errors.StoreIOError)
 WRITING = (*READING, errors.StoreLockedError, errors.SegmentMissingError)
 
+DEEP = (errors.NoHeadError, errors.NotFoundError)
+"""What ``check --deep`` can end with beside that: it begins at a head."""
+
 Errors = Sequence[type[errors.TarFailoverError]]
 
 
@@ -44,9 +47,12 @@ def add(
     description: str,
     examples: Sequence[str],
     raises: Errors,
-    found: str = "",
+    found: str | Mapping[int, str] = "",
 ) -> argparse.ArgumentParser:
-    """Declare the command `name`; `found` says what exit code 1 means, if it can be."""
+    """Declare the command `name`.
+
+    `found` says what exit code 1 means, if it can be, or what all codes of its own do.
+    """
     parser = commands.add_parser(
         name,
         help=summary,
@@ -83,11 +89,12 @@ def _examples(examples: Sequence[str]) -> str:
     return "examples:\n" + "\n".join(f"  {each}" for each in examples)
 
 
-def exit_codes(raises: Errors, found: str = "") -> str:
+def exit_codes(raises: Errors, found: str | Mapping[int, str] = "") -> str:
     """The exit codes of a command, one a line."""
     rows = [(0, "all is well")]
-    rows += [(DIFFERS, found)] if found else []
-    rows += [(errors.ConfigError.exit_code, "the command line is wrong")]
+    own = {DIFFERS: found} if isinstance(found, str) else found
+    own = {**own, errors.ConfigError.exit_code: "the command line is wrong"}
+    rows += sorted((code, means) for code, means in own.items() if means)
     rows += sorted((each.exit_code, _sentence(each)) for each in set(raises))
     rows += [(INTERRUPTED, "interrupted by the keyboard")]
     return "exit codes:\n" + "\n".join(f"  {code:>3}  {means}" for code, means in rows)

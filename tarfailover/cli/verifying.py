@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import time
 
-from tarfailover.cli import commands
-from tarfailover.cli.commands import CHECKING, DIFFERS, READING, Subparsers
+from tarfailover.cli import commands, deep
+from tarfailover.cli.commands import CHECKING, DEEP, DIFFERS, READING, Subparsers
 from tarfailover.cli.output import Output
 from tarfailover.cli.reading import head_facts
 from tarfailover.cli.wording import Document, head_document, many, size
@@ -29,15 +29,22 @@ def declare(group: Subparsers) -> None:
         description="Headers, checksums, padding, tables, indexes, graphs, binary references, "
         "order, journal, and whether all that the head needs is there. Goes on after a fault and "
         "names each with file, offset and remedy. Notes are normal: traces of a crash, of a "
-        "cleanup, of a living writer.",
+        "cleanup, of a living writer. With --deep, the content instead: every node, property, "
+        "binary and map of children that the head reaches, and on damage what is lost and which "
+        "older head is whole. Binaries in an external blob store are counted, not looked at.",
         examples=(
             "tarfailover check /data/repository/segmentstore",
             "tarfailover check --json DIR | jq '.findings[] | select(.severity == \"fault\")'",
+            "tarfailover check --deep --max-duration 10m --resume /var/tmp/deep DIR",
         ),
-        raises=CHECKING,
-        found="a fault was found",
+        raises=(*CHECKING, *DEEP),
+        found={
+            DIFFERS: "a fault was found",
+            deep.UNFINISHED: "--max-duration was over before the end; no fault until then",
+        },
     )
     commands.store_argument(parser)
+    deep.arguments(parser)
     parser = commands.add(
         group,
         "compare",
@@ -57,6 +64,9 @@ def declare(group: Subparsers) -> None:
 
 
 def _check(options: argparse.Namespace, output: Output) -> int:
+    if options.deep:
+        return deep.run(options, output)
+    deep.refuse_without_deep(options)
     findings: list[Document] = []
     started = time.monotonic()
     with output.progress("checking") as progress:

@@ -58,6 +58,22 @@ class SegmentSource(Protocol):
         """The bytes of `segment`; raises SegmentMissingError."""
 
 
+class RecordError(FormatError):
+    """A table or a record of the segment `segment` is not what the format says.
+
+    `offset` counts from the start of the segment.
+    """
+
+    segment: SegmentId = b""
+
+    @classmethod
+    def of(cls, segment: SegmentId, what: str, offset: int) -> RecordError:
+        """The error that `what` is wrong at `offset` of `segment`."""
+        error = cls(what, offset, f"segment {text(segment)}")
+        error.segment = segment
+        return error
+
+
 class Segment:
     """One segment's bytes with checked access by record number and byte index."""
 
@@ -71,14 +87,14 @@ class Segment:
         try:
             self.generation, others = layout.inspect(segment, data)
         except FormatError as error:
-            raise error.within(f"segment {text(segment)}") from error
+            raise RecordError.of(segment, error.what, error.offset) from error
         self.references: tuple[SegmentId, ...] = (segment, *others)
         self._table = layout.HEADER_SIZE + layout.REFERENCE_SIZE * len(others)
         self.records = 0 if self._bulk else layout.parse_header(data).records
 
-    def fault(self, what: str, at: int) -> FormatError:
+    def fault(self, what: str, at: int) -> RecordError:
         """The error that says `what` is wrong at byte `at` of this segment."""
-        return FormatError(what, at, f"segment {text(self.id)}")
+        return RecordError.of(self.id, what, at)
 
     def locate(self, number: int, *types: int) -> int:
         """The byte index of record `number`, which must be of one of `types`."""
@@ -130,7 +146,7 @@ class Segment:
         return bytes(self.data[self._check(at, size) : at + size])
 
 
-class _ValueHead(NamedTuple):
+class ValueHead(NamedTuple):
     """A VALUE taken apart: `data`, or the `length` of what the list `blocks` holds."""
 
     length: int
@@ -192,11 +208,11 @@ class RecordReader:
 
     def string_bytes(self, record: RecordId) -> bytes:
         """The UTF-8 bytes of the string stored as `record`; raises FormatError."""
-        head = self._value(*self.locate(record, layout.VALUE))
+        head = self.value(record)
         if head.blocks is None:
             return head.data
         if head.length > MAX_STRING:
-            raise self._fault(record, f"a string of {head.length} bytes is too long for Oak")
+            raise self.fault(record, f"a string of {head.length} bytes is too long for Oak")
         return b"".join(self.blocks(head.blocks, head.length))
 
     def blob(self, record: RecordId) -> StoredBlob | ExternalBlob:
@@ -220,7 +236,7 @@ class RecordReader:
 
     def blob_pieces_from(self, blob: StoredBlob, offset: int) -> Iterator[bytes]:
         """The bytes of `blob` from `offset` on; blocks that lie before it are not read."""
-        head = self._value(*self.locate(blob.record, layout.VALUE))
+        head = self.value(blob.record)
         if head.blocks is None:
             yield head.data[offset:]
         elif offset < head.length:
@@ -229,16 +245,20 @@ class RecordReader:
             yield next(pieces)[skipped:]
             yield from pieces
 
-    def _value(self, segment: Segment, at: int) -> _ValueHead:
+    def value(self, record: RecordId) -> ValueHead:
+        """The VALUE `record` taken apart; of a long value no block is read."""
+        return self._value(*self.locate(record, layout.VALUE))
+
+    def _value(self, segment: Segment, at: int) -> ValueHead:
         first = segment.data[at]
         if first < 0x80:
-            return _ValueHead(first, segment.cut(at + 1, first), None)
+            return ValueHead(first, segment.cut(at + 1, first), None)
         if first < 0xC0:
             size = (int.from_bytes(segment.cut(at, 2), "big") & 0x3FFF) + SMALL_LIMIT
-            return _ValueHead(size, segment.cut(at + 2, size), None)
+            return ValueHead(size, segment.cut(at + 2, size), None)
         if first < 0xE0:
             size = (int.from_bytes(segment.cut(at, 8), "big") & (1 << 61) - 1) + MEDIUM_LIMIT
-            return _ValueHead(size, b"", segment.record_id(at + 8))
+            return ValueHead(size, b"", segment.record_id(at + 8))
         raise segment.fault(f"no value starts with byte {first:#04x}", at)
 
     def blocks(self, record: RecordId, length: int, start: int = 0) -> Iterator[bytes]:
@@ -256,7 +276,7 @@ class RecordReader:
 
     def block_ids(self, blob: StoredBlob) -> Iterator[RecordId]:
         """The blocks of `blob`, 4096 bytes each; none if its bytes stand in its own record."""
-        head = self._value(*self.locate(blob.record, layout.VALUE))
+        head = self.value(blob.record)
         if head.blocks is None:
             return iter(())
         return self.list(head.blocks, -(-head.length // BLOCK_SIZE))
@@ -267,7 +287,7 @@ class RecordReader:
         What lies before `start` is not read.
         """
         if not 1 <= count <= MAX_LIST:
-            raise self._fault(record, f"a list cannot have {count} elements")
+            raise self.fault(record, f"a list cannot have {count} elements")
         pending = [(record, count, start)] if start < count else []
         while pending:
             at, covered, skipped = pending.pop()
@@ -288,8 +308,14 @@ class RecordReader:
             rows = list(zip(children, sizes, skips, strict=True))
             pending.extend(reversed(rows[first:]))
 
-    def _fault(self, record: RecordId, what: str) -> FormatError:
-        return self.segment(record.segment).fault(f"record {record.number}: {what}", 0)
+    def fault(self, record: RecordId, what: str) -> RecordError:
+        """The error that says `what` is wrong in `record`, with its place if that can be found."""
+        segment = self.segment(record.segment)
+        try:
+            at = segment.locate(record.number, *range(len(layout.RECORD_TYPES)))
+        except FormatError:
+            at = 0
+        return segment.fault(f"record {record.number}: {what}", at)
 
     # Properties and templates
 
@@ -306,7 +332,7 @@ class RecordReader:
     def property_type(self, record: RecordId, tag: int) -> PropertyType:
         """The type of a template's `tag`; raises FormatError, told as a fault of `record`."""
         if abs(tag) not in PropertyType._value2member_map_:
-            raise self._fault(record, f"there is no property type {tag}")
+            raise self.fault(record, f"there is no property type {tag}")
         return PropertyType(abs(tag))
 
     def _property_value(self, record: RecordId, kind: PropertyType) -> Value:
