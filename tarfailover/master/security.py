@@ -13,12 +13,11 @@ from tarfailover.config import MasterConfig
 from tarfailover.errors import LinkError
 from tarfailover.master.factory import MasterFactory
 from tarfailover.master.protocol import MasterProtocol
-from tarfailover.master.sources import framed
 from tarfailover.tls.contexts import Contexts, Demand
 from tarfailover.tls.files import Expiry, TlsFiles
 from tarfailover.tls.handshake import Handshakes, Secure, master_tls
 from tarfailover.tls.watch import Watch
-from tarfailover.wire.messages import Error, ErrorCode, Hello
+from tarfailover.wire.messages import Error, ErrorCode, Hello, framed
 
 _REFUSAL = framed(
     0, Error(ErrorCode.PROTOCOL, "this master speaks TLS only; give the slave tls_ca or tls_pin")

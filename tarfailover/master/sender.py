@@ -18,8 +18,8 @@ from zope.interface import implementer
 
 from tarfailover.deadline import Deadline
 from tarfailover.errors import PeerError, StoreError
-from tarfailover.master.sources import Source, framed
-from tarfailover.wire.messages import Error, ErrorCode
+from tarfailover.master.sources import Source
+from tarfailover.wire.messages import Error, ErrorCode, framed
 
 BEAT = 5.0
 """Seconds after which a client is shown that its answer is still being worked on."""

@@ -26,12 +26,11 @@ from tarfailover.wire import stream
 from tarfailover.wire.messages import (
     MAX_LISTED,
     MAX_PART,
-    Answer,
     End,
     ErrorCode,
     Listed,
     ListEnd,
-    encode,
+    framed,
 )
 
 CHUNK = 1024 * 1024
@@ -41,7 +40,6 @@ LISTING_PATIENCE = 600.0
 """Seconds that finding a closure may take: a minute for some ten million segments."""
 
 _POSITION = struct.Struct(">IcQ")
-_PREFIX = struct.Struct(">I")
 _LISTED = np.dtype([("segment", "V16"), ("length", ">u4")])
 
 
@@ -62,12 +60,6 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of what is held; no `next` follows."""
-
-
-def framed(request: int, message: Answer) -> bytes:
-    """A message as it goes onto the wire, length prefix included."""
-    frame = encode(request, message)
-    return _PREFIX.pack(len(frame)) + frame
 
 
 def pack_cursor(position: Position | None) -> bytes:

@@ -10,7 +10,8 @@
       LIST   ───────────────────►
              ◄───────────────────  LISTED …, LIST_END
       GET, GET, GET … ──────────►                    (pipelined)
-             ◄───────────────────  PART …, END       for each GET, in order
+             ◄───────────────────  PART …, END       for each GET, in order; PACKED for
+                                                     PART where compression was agreed
       PING   ───────────────────►
              ◄───────────────────  PONG
              ◄───────────────────  ERROR             instead of any answer
@@ -29,6 +30,7 @@ dialect of Oak begins with another byte.
 `wire.messages`         frames; what a protocol imports
 `wire.negotiate`        version and features
 `wire.stream`           the segments inside the PARTs
+`wire.compression`      the same inside PACKEDs
 ======================  =============================================================
 
 A peer that does not keep to this is answered, as long as it can read an answer, with

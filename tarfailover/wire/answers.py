@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from tarfailover.ids import Generation, RecordId, SegmentId
 from tarfailover.wire.fields import Reader, Writer, check_items, in_range
-from tarfailover.wire.limits import MAX_LISTED, MAX_PART
+from tarfailover.wire.limits import MAX_LISTED, MAX_PACKED, MAX_PART
 
 
 class ErrorCode(IntEnum):
@@ -193,8 +193,38 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Packed:
+    """A piece of the answer to GET, compressed; only where feature ``zstd`` was chosen.
+
+    ``u8 1 if a zstd stream begins here, 0 if the last one goes on | n bytes of it``, at
+    least one. See `wire.compression`.
+    """
+
+    TYPE: ClassVar[int] = 0x88
+    NAME: ClassVar[str] = "PACKED"
+    begins: bool
+    data: bytes
+
+    def write(self, to: Writer) -> None:
+        """The payload; raises ProtocolError for what does not fit."""
+        self._check_size()
+        to.flag(self.begins)
+        to.raw(self.data)
+
+    @classmethod
+    def parse(cls, reader: Reader) -> Packed:
+        """From a payload; raises ProtocolError."""
+        packed = cls(reader.flag(), reader.rest())
+        packed._check_size()
+        return packed
+
+    def _check_size(self) -> None:
+        in_range(len(self.data), MAX_PACKED, "the size of PACKED", least=1)
+
+
+@dataclass(frozen=True)
 class End:
-    """The end of the answer to GET: ``u32 segments | u64 bytes of the stream``."""
+    """The end of the answer to GET: ``u32 segments | u64 bytes of the stream``, unpacked."""
 
     TYPE: ClassVar[int] = 0x86
     NAME: ClassVar[str] = "END"
@@ -251,4 +281,4 @@ class Error:
         return cls(reader.number(2), reader.text())
 
 
-Answer = Welcome | HeadIs | Listed | ListEnd | Part | End | Pong | Error
+Answer = Welcome | HeadIs | Listed | ListEnd | Part | Packed | End | Pong | Error

@@ -33,4 +33,8 @@ MAX_IDS = 4000
 MAX_LISTED = 3000
 """Segments in one LISTED."""
 MAX_PART = 64 * 1024
-"""Bytes of a stream in one PART."""
+"""Bytes of a stream in one PART, or packed into one PACKED."""
+MAX_PACKED = MAX_PART + 1024
+"""Bytes of a PACKED: what cannot be made smaller becomes a few bytes longer."""
+WINDOW_LOG = 19
+"""Base 2 logarithm of the bytes that a zstd stream may refer back to, which both sides keep."""

@@ -24,6 +24,7 @@ from tarfailover.wire.answers import (
     HeadIs,
     Listed,
     ListEnd,
+    Packed,
     Part,
     Pong,
     Welcome,
@@ -36,6 +37,7 @@ from tarfailover.wire.limits import (
     MAX_HELLO_FRAME,
     MAX_IDS,
     MAX_LISTED,
+    MAX_PACKED,
     MAX_PART,
     MAX_REQUEST_FRAME,
     MAX_TOKEN,
@@ -53,6 +55,7 @@ __all__ = [
     "MAX_HELLO_FRAME",
     "MAX_IDS",
     "MAX_LISTED",
+    "MAX_PACKED",
     "MAX_PART",
     "MAX_REQUEST_FRAME",
     "MAX_TOKEN",
@@ -70,6 +73,7 @@ __all__ = [
     "List",
     "ListEnd",
     "Listed",
+    "Packed",
     "Part",
     "Ping",
     "Pong",
@@ -79,13 +83,14 @@ __all__ = [
     "decode_answer",
     "decode_request",
     "encode",
+    "framed",
     "printable",
     "split",
 ]
 
 REQUESTS: dict[int, type[Request]] = {c.TYPE: c for c in (Hello, Head, List, Get, Ping)}
 ANSWERS: dict[int, type[Answer]] = {
-    c.TYPE: c for c in (Welcome, HeadIs, Listed, ListEnd, Part, End, Pong, Error)
+    c.TYPE: c for c in (Welcome, HeadIs, Listed, ListEnd, Part, Packed, End, Pong, Error)
 }
 
 
@@ -104,6 +109,12 @@ def encode(request: int, message: Request | Answer) -> bytes:
     writer.number(request, 4, "request number")
     message.write(writer)
     return writer.content()
+
+
+def framed(request: int, message: Request | Answer) -> bytes:
+    """A message as it goes onto the wire, length prefix included; raises as `encode`."""
+    frame = encode(request, message)
+    return len(frame).to_bytes(4, "big") + frame
 
 
 def split(frame: bytes) -> tuple[int, int]:

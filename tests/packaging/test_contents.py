@@ -59,8 +59,8 @@ def test_the_source_archive_is_enough_to_run_the_tests(sdist: Path) -> None:
 
 def test_every_bound_is_tested() -> None:
     """Each lower bound in setup.cfg is the lowest version that scripts/oldest.txt pins."""
-    bound = re.compile(r"^([\w-]+) >= ([\d.]+)$", re.MULTILINE)
-    pin = re.compile(r"^([\w-]+) == ([\d.]+)", re.MULTILINE)
+    bound = re.compile(r"^([\w.-]+) >= ([\d.]+)(?: ;.*)?$", re.MULTILINE)
+    pin = re.compile(r"^([\w.-]+) == ([\d.]+)", re.MULTILINE)
     lowest: dict[str, tuple[int, ...]] = {}
     for name, version in pin.findall((CHECKOUT / "scripts/oldest.txt").read_text()):
         number = tuple(map(int, version.split(".")))

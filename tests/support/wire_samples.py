@@ -24,6 +24,8 @@ DATA = bytes.fromhex("c7c4568a55a24052ab61df77298103ae")
 BULK = bytes.fromhex("87c4568a55a24052bb61df77298103ae")
 HEAD = RecordId(DATA, 5)
 _ONES = 2**32 - 1
+ZSTD_HEADER = bytes.fromhex("28b52ffd 00 48")
+"""RFC 8878, 3.1.1.1: the magic number, no size of the content, a window of 2^19 bytes."""
 
 MESSAGES: dict[str, tuple[int, m.Request | m.Answer]] = {
     "hello": (1, m.Hello("standby-1", ("zstd", "blobs-by-digests"), 1, 3)),
@@ -49,6 +51,8 @@ MESSAGES: dict[str, tuple[int, m.Request | m.Answer]] = {
     "list end": (4, m.ListEnd(struct.pack(">IcQ", 0, b"b", 0x1400))),
     "get": (6, m.Get((BULK, DATA))),
     "part": (6, m.Part(BULK[:6])),
+    "packed": (6, m.Packed(True, ZSTD_HEADER + b"\x30\0\0abcdef")),
+    "packed, going on": (6, m.Packed(False, b"\x52\0\0x\x30\0\0ghijkl")),
     "end": (6, m.End(2, 432)),
     "ping": (7, m.Ping()),
     "pong": (7, m.Pong()),
@@ -150,6 +154,7 @@ answers = st.one_of(
     ),
     st.builds(m.ListEnd, cursors),
     st.builds(m.Part, st.binary(min_size=1)),
+    st.builds(m.Packed, st.booleans(), st.binary(min_size=1)),
     st.builds(m.End, numbers, longs),
     st.just(m.Pong()),
     st.builds(m.Error, shorts, texts),

@@ -33,6 +33,7 @@ from tarfailover.wire.messages import (
     MAX_ANSWER_FRAME,
     MAX_IDS,
     MAX_LISTED,
+    MAX_PACKED,
     MAX_PART,
     MAX_REQUEST_FRAME,
     MAX_WAIT_MS,
@@ -47,6 +48,7 @@ from tarfailover.wire.messages import (
     List,
     Listed,
     ListEnd,
+    Packed,
     Part,
     Ping,
     Pong,
@@ -61,7 +63,7 @@ from tarfailover.wire.messages import (
 
 WIRE = dict(vectors("messages"))
 REFUSED = vectors("refused")
-OPEN_ENDED = {Get: (16, 16), Listed: (20, 0), Part: (1, 1)}
+OPEN_ENDED = {Get: (16, 16), Listed: (20, 0), Part: (1, 1), Packed: (1, 2)}
 """Messages that end with any number of items: the size of one in bytes, the least of all."""
 
 EVERY = pytest.mark.parametrize("name", WIRE)
@@ -126,6 +128,8 @@ class TestVectors:
             assert decode(longer) == (request, message)
         elif isinstance(message, Part):
             assert decode(longer) == (request, Part(message.data + b"\0"))
+        elif isinstance(message, Packed):
+            assert decode(longer) == (request, Packed(message.begins, message.data + b"\0"))
         else:
             with pytest.raises(ProtocolError, match=r"1 bytes follow|are allowed|in the middle"):
                 decode(longer)
@@ -236,6 +240,7 @@ class TestLimits:
             Listed(2**32 - 1, 2**64 - 1, bytes(20 * MAX_LISTED)),
             ListEnd(bytes(64)),
             Part(bytes(MAX_PART)),
+            Packed(True, bytes(MAX_PACKED)),
             End(2**32 - 1, 2**64 - 1),
             Pong(),
             Error(0xFFFF, "x" * 1024),
@@ -313,6 +318,8 @@ class TestLimits:
             (ListEnd(bytes(65)), "a cursor of 65 bytes in LIST_END; 64 are"),
             (Part(b""), "the size of PART is 0; 1 to 65536 are"),
             (Part(bytes(MAX_PART + 1)), "the size of PART is 65537; 1 to 65536 are"),
+            (Packed(True, b""), "the size of PACKED is 0; 1 to 66560 are"),
+            (Packed(True, bytes(MAX_PACKED + 1)), "the size of PACKED is 66561; 1 to 66560 are"),
             (End(2**32, 0), "the number of segments of END is 4294967296; 0 to 4294967295 are"),
             (End(0, -1), "the size of END is -1; 0 to"),
             (Error(-1, ""), "the code of ERROR is -1; 0 to 65535 are"),
