@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from tarfailover import osgi
 from tarfailover.access.listeners import is_loopback, is_loopback_endpoint
 from tarfailover.access.ranges import MAX_ENTRIES
+from tarfailover.bandwidth import LEAST_RATE
 from tarfailover.errors import ConfigError
 from tarfailover.settings import (
     DAY,
@@ -35,6 +36,7 @@ from tarfailover.settings import (
     table,
 )
 from tarfailover.tls import rules
+from tarfailover.wire.compression import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -44,6 +46,12 @@ CONFIG_VARIABLE = PREFIX + "CONFIG"
 
 FILE = (0, 4096)
 """The lengths of a file's name, where none may be named."""
+
+_COMPRESSION = (
+    "auto: where the link is slower than the compressor, zstd: wherever bytes get fewer, none"
+)
+_RATE = f"0 means no limit, {LEAST_RATE // 1024}KiB is the least"
+RATES = (LEAST_RATE, 100 * GIB)
 
 HELP = (
     "Every option can also stand in the file of --config, with dots for the dashes "
@@ -191,6 +199,16 @@ class MasterConfig:
     allow_remote_status: bool = flag(
         "show the status beyond loopback, to whoever reaches status_interface"
     )
+    compression: str = setting("compression", "auto", _COMPRESSION)
+    compression_level: int = setting(
+        "whole", 1, "level of zstd; 3 takes twice the time of 1 and saves a tenth more", LEVELS
+    )
+    rate_limit: int = setting(
+        "rate", 0, f"bytes a second that go to all clients together; {_RATE}", RATES
+    )
+    rate_limit_client: int = setting(
+        "rate", 0, f"bytes a second that go to each client; {_RATE}", RATES
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,6 +318,8 @@ class SlaveConfig:
     allow_remote_status: bool = flag(
         "show the status beyond loopback, to whoever reaches status_interface"
     )
+    compression: str = setting("compression", "auto", _COMPRESSION)
+    rate_limit: int = setting("rate", 0, f"bytes a second that are read; {_RATE}", RATES)
     accept_new_history: bool = flag("follow a master that does not know the head of this copy")
 
 

@@ -28,7 +28,19 @@ MIB = 1024 * 1024
 GIB = 1024 * MIB
 DAY = 86400.0
 
-Kind = Literal["mode", "text", "path", "whole", "bytes", "seconds", "flag", "list", "ranges"]
+Kind = Literal[
+    "mode",
+    "text",
+    "path",
+    "whole",
+    "bytes",
+    "seconds",
+    "flag",
+    "list",
+    "ranges",
+    "compression",
+    "rate",
+]
 
 
 @dataclass(frozen=True)
@@ -67,7 +79,7 @@ class Setting:
     @property
     def unit(self) -> str:
         """The unit of the number: ``s``, ``bytes`` or ''."""
-        return {"seconds": "s", "bytes": "bytes"}.get(self.kind, "")
+        return {"seconds": "s", "bytes": "bytes", "rate": "bytes/s"}.get(self.kind, "")
 
     @property
     def required(self) -> bool:
@@ -199,6 +211,21 @@ def _bytes(row: Setting, value: Value) -> int:
     return _whole_within(row, value, what)
 
 
+def _rate(row: Setting, value: Value) -> int:
+    if value == "0" or (type(value) is int and not value):
+        return 0
+    try:
+        return _bytes(row, value)
+    except ValueError as error:
+        raise ValueError(f"{error}; 0 means no limit") from error
+
+
+def _compression(_row: Setting, value: Value) -> str:
+    if value in ("auto", "zstd", "none"):
+        return str(value)
+    raise ValueError("is no compression; write auto, zstd or none")
+
+
 def _whole_within(row: Setting, value: Value, what: str) -> int:
     if type(value) is int and row.lowest <= value <= row.highest:
         return value
@@ -257,4 +284,6 @@ _CONVERT: dict[Kind, Callable[[Setting, Value], Any]] = {
     "flag": _flag,
     "list": _list,
     "ranges": _ranges,
+    "compression": _compression,
+    "rate": _rate,
 }

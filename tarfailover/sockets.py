@@ -70,12 +70,12 @@ def _below_tls(transport: Any) -> tuple[Any, Any]:
     return transport, getattr(transport, "getHandle", lambda: None)()
 
 
-def tune(transport: Any, option: int, size: int) -> None:
+def tune(transport: Any, option: int, size: int, step: int = STEP) -> None:
     """Set up a connection: no delay for small frames, keep-alive, and one buffer."""
     transport, handle = _below_tls(transport)
     if isinstance(handle, socket.socket) and handle.family != socket.AF_UNIX:
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
-        transport.bufferSize = STEP
-        transport.SEND_LIMIT = STEP
+        transport.bufferSize = step
+        transport.SEND_LIMIT = step
         set_buffer(handle, option, size)

@@ -78,6 +78,8 @@ def other_value(row: Setting) -> tuple[str, object]:
         return "ab" * 32, "ab" * 32
     if row.kind in ("text", "list", "ranges"):
         return "localhost", "localhost"
+    if row.kind in ("compression", "rate"):
+        return ("zstd", "zstd") if row.kind == "compression" else ("1MiB", MIB)
     assert isinstance(default, (int, float))
     value = default + 1 if default + 1 <= row.highest else default - 1
     return f"{value:.15g}", value
@@ -160,7 +162,9 @@ def test_each_source_wins_over_the_one_before(kind: Any, row: Setting) -> None:
     allowed = {**allowed, **TLS_WITH[MODES[kind]].get(row.field, {})}
     options: dict[str, Any] = {} if row.field == "store" else {"store": "s"}
     texts = dict.fromkeys(("text", "list", "ranges"), "::1")
-    first = {**texts, "path": "first", "flag": "false"}.get(row.kind, f"{row.lowest:.15g}")
+    first = {**texts, "path": "first", "flag": "false", "compression": "none"}.get(
+        row.kind, f"{row.lowest:.15g}"
+    )
     first = {"retry_max": "1", "tls_pin": "cd" * 32}.get(row.field, first)
     file = osgi.parse(f'{row.osgi}="{first}"', "f")
     assert getattr(config.merge(kind, file, allowed, options), row.field) == row.convert(first)

@@ -51,6 +51,11 @@ def row(kind: Kind, lowest: float = 0, highest: float = 0, default: object = "")
         (row("list", 0, 2), (), ""),
         (row("list", 0, 2), ("a,b",), "a,b"),
         (row("ranges", 0, 2), "10.0.0.0/8, oak", "10.0.0.0/8,oak"),
+        (row("rate", 5, GIB), "0", 0),
+        (row("rate", 5, GIB), 0, 0),
+        (row("rate", 5, GIB), 5, 5),
+        (row("rate", 5, GIB), "1MiB", MIB),
+        (row("compression"), "zstd", "zstd"),
     ],
 )
 def test_good_values(made: Setting, value: Any, result: object) -> None:
@@ -98,6 +103,12 @@ def test_good_values(made: Setting, value: Any, result: object) -> None:
         (row("list", 0, 2), ("a", 1), "is not a list of at most 2 texts"),
         (row("list", 0, 2), 1, "is not a list"),
         (row("list", 0, 2), "a\n", "is not a list"),
+        (row("rate", 5, 9), "4", "is not a number of bytes from 5 to 9; KiB, MiB or GiB may"),
+        (row("rate", 5, 9), "1", "follow it; 0 means no limit"),
+        (row("rate", 5, 9), False, "0 means no limit"),
+        (row("rate", 5, 9), 0.0, "0 means no limit"),
+        (row("compression"), "gzip", "is no compression; write auto, zstd or none"),
+        (row("compression"), ("zstd",), "is no compression"),
         (row("mode", default="slave"), "master", 'name a file with mode="slave"'),
         (row("mode", default="slave"), "primary", "is the other side"),
         (row("mode", default="slave"), "standby", "is Oak's later name"),
@@ -120,6 +131,8 @@ ROWS = [
     row("flag"),
     row("mode", default="slave"),
     row("list", 0, 2),
+    row("rate", 0, GIB),
+    row("compression"),
 ]
 ANY_VALUE = st.one_of(
     st.text(), st.integers(), st.floats(), st.booleans(), st.lists(st.text()).map(tuple)

@@ -24,6 +24,7 @@ from tarfailover.master import gate
 from tarfailover.master.protocol import MasterProtocol
 from tarfailover.master.sender import InThread
 from tarfailover.master.sources import Listings
+from tarfailover.master.throttle import Throttle
 from tarfailover.sockets import tune
 from tarfailover.store import journal
 from tarfailover.store.follower import Follower
@@ -48,6 +49,7 @@ class MasterFactory(Factory):
         self.in_thread = in_thread
         self.epoch = 0
         self.listings = Listings()
+        self.throttle = Throttle(clock, config.rate_limit, config.rate_limit_client)
         self.clients: set[MasterProtocol] = set()
         """All connections whose TLS, if there is any, stands; introduced or not."""
         self.served: set[MasterProtocol] = set()
@@ -97,6 +99,10 @@ class MasterFactory(Factory):
         if client in self.served:
             self.served.remove(client)
             self.log.info("{peer}: disconnected ({why})", peer=client, why=reason.getErrorMessage())
+
+    def set_rates(self, rate: int, rate_client: int) -> None:
+        """Other limits of bytes a second, for all clients together and for each; 0 for none."""
+        self.throttle.set_rates(rate, rate_client)
 
     def fit(self) -> Room:
         """Fit the limits on connections to the limit of open files, beside the tars of now."""

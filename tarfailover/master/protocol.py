@@ -16,6 +16,7 @@ from tarfailover import __version__
 from tarfailover.deadline import Deadline
 from tarfailover.errors import DeadlineError, LinkError, ProtocolError
 from tarfailover.ids import RecordId
+from tarfailover.master.packing import agreed
 from tarfailover.master.sender import Sender
 from tarfailover.master.sources import GetSource, ListSource, parse_cursor
 from tarfailover.master.unread import Unread
@@ -23,13 +24,11 @@ from tarfailover.sockets import acknowledged
 from tarfailover.store.snapshot import Snapshot
 from tarfailover.wire import messages
 from tarfailover.wire.messages import Answer, Error, ErrorCode, Get, Head, Hello, List, Ping
-from tarfailover.wire.negotiate import VersionError, choose_features, choose_version
+from tarfailover.wire.negotiate import VersionError, choose_version
 
 if TYPE_CHECKING:
     from tarfailover.master.factory import MasterFactory
 
-FEATURES: tuple[str, ...] = ()
-"""What this version can do beyond the dialect itself."""
 _TLS_HANDSHAKE = 0x1603
 """The first two bytes of a client that begins TLS: RFC 8446, 5.1."""
 
@@ -110,11 +109,13 @@ class MasterProtocol(Int32StringReceiver):
             self.transport,
             self.factory.clock,
             self.factory.in_thread,
+            self.factory.throttle.lane(),
             self._stalled,
             self._disk,
             self._broken,
             self._resume,
         )
+        self.sender.drained = self._drained
         self._hello.start()
         self._unread = Unread(
             self.factory.clock,
@@ -230,9 +231,9 @@ class MasterProtocol(Int32StringReceiver):
             self._answer(request, messages.Pong())
 
     def _answer(self, request: int, message: Answer) -> None:
-        frame = messages.encode(request, message)
-        self._unread.wrote(self.prefixLength + len(frame))
-        self.sendString(frame)  # type: ignore[no-untyped-call]
+        frame = messages.framed(request, message)
+        self._unread.wrote(len(frame))
+        self.sender.say(frame)
 
     def _on_hello(self, request: int, hello: Hello) -> None:
         if self._welcomed:
@@ -253,12 +254,13 @@ class MasterProtocol(Int32StringReceiver):
         self.client = messages.printable(hello.client)
         self._hello.stop()
         self._idle.start()
-        features = choose_features(hello.features, FEATURES)
+        config = self.factory.config
+        features, self.sender.packing = agreed(hello, config, self.transport.getPeer())
         self.log.info("{peer}: connected", peer=self)
         welcome = messages.Welcome(
             version,
             features,
-            self.factory.config.repository,
+            config.repository,
             self.factory.epoch,
             f"tarfailover {__version__}",
         )
@@ -348,11 +350,14 @@ class MasterProtocol(Int32StringReceiver):
         self._check_queue()
 
     def _resume(self) -> None:
-        """An answer is out."""
+        """An answer was read, and is on its way."""
         self._sizes.popleft()
-        if not self.sender.queued and not self._waiters and not self._ended:
-            self._idle.start()
         self._check_queue()
+
+    def _drained(self) -> None:
+        """All that was due is out: from now on it is the client that is idle."""
+        if not self._waiters and not self._ended:
+            self._idle.start()
 
     def _check_queue(self) -> None:
         """Read no further while too much waits; read again when that is down to half."""

@@ -2,14 +2,15 @@
 
 A pull producer: when the transport has sent what it had, the next chunk is written, and
 the one after it is read ahead in a thread. A client that reads slowly costs
-a few chunks of memory and nobody else's time.
+a few chunks of memory and nobody else's time. Under a throttle a chunk goes in slices,
+each when its time has come.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPullProducer, IReactorTime
@@ -18,11 +19,16 @@ from zope.interface import implementer
 
 from tarfailover.deadline import Deadline
 from tarfailover.errors import PeerError, StoreError
+from tarfailover.master.balance import Taken
+from tarfailover.master.packing import Packing
 from tarfailover.master.sources import Source
+from tarfailover.master.throttle import Lane
+from tarfailover.wire.compression import Packer
 from tarfailover.wire.messages import Error, ErrorCode, framed
 
 BEAT = 5.0
 """Seconds after which a client is shown that its answer is still being worked on."""
+_PREFIX = 4
 READ_AHEAD = 2
 """Chunks in memory beside the one that the transport is sending."""
 
@@ -30,14 +36,54 @@ InThread = Callable[..., "Deferred[Any]"]
 """Runs a function in one of the master's threads."""
 
 
+class Chunk(NamedTuple):
+    """What a source gave."""
+
+    data: bytes
+    size: int = 0
+    """Bytes of segments in it, before compression."""
+    worked: float = 0.0
+    """Seconds that a thread took."""
+    packed: bool = False
+
+
+class _Slices:
+    """A chunk that is written in slices; knows where in it a frame ends."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+        self._frame_end = 0
+
+    @property
+    def left(self) -> int:
+        """Bytes that are not written yet."""
+        return len(self._data) - self._at
+
+    def take(self, size: int) -> bytes:
+        """The next `size` bytes, or as many as there are."""
+        begin, self._at = self._at, min(self._at + size, len(self._data))
+        whole = begin == 0 and not self.left
+        return self._data if whole else self._data[begin : self._at]
+
+    def rest_of_frame(self) -> bytes:
+        """The bytes up to where another frame may be written."""
+        while self._frame_end < self._at:
+            begin = self._frame_end
+            length = int.from_bytes(self._data[begin : begin + _PREFIX], "big")
+            self._frame_end = begin + _PREFIX + length
+        return self.take(self._frame_end - self._at)
+
+
 @implementer(IPullProducer)
 class Sender:
-    """The streamed answers of one client, one after the other in the order of requests.
+    """All that goes to one client; streamed answers one after the other, in the order of requests.
 
     `stalled` must not be running; it runs while the transport holds bytes that the
     client has not taken. `disk` runs while a chunk is read for longer than its source
     asks for patience. `failed` is called with what no peer can be blamed for, `done`
-    after each answer.
+    after each answer that was read, `drained` when the transport has taken them all.
+    `packing` is set once compression was agreed on.
     """
 
     def __init__(
@@ -45,6 +91,7 @@ class Sender:
         transport: Any,
         clock: IReactorTime,
         in_thread: InThread,
+        lane: Lane,
         stalled: Deadline,
         disk: Deadline,
         failed: Callable[[Failure], None],
@@ -59,17 +106,34 @@ class Sender:
         self._failed = failed
         self._done = done
         self._sources: deque[Source] = deque()
-        self._ready: deque[bytes] = deque()
+        self._ready: deque[Chunk] = deque()
+        self._lane = lane
+        self._asking = False
+        """Whether the lane has yet to say when the next slice may go."""
+        self._chunk: Chunk | None = None
+        """The one that is being written, in `_slices`."""
+        self._slices = _Slices(b"")
+        self._since = self._starved = self._waited = 0.0
         self._hungry = False
         self._reading = False
         self._registered = False
         self._stopped = False
+        self.drained: Callable[[], None] = _nothing
+        self.packing: Packing | None = None
         self.sent = 0
+        """Bytes of streamed answers as they went to the transport."""
+        self.unpacked = 0
+        """Bytes of segments in these, before compression."""
 
     @property
     def queued(self) -> int:
         """Answers that are not complete yet."""
         return len(self._sources)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the transport has not taken all yet."""
+        return bool(self._sources or self._ready or self._chunk)
 
     def submit(self, source: Source) -> None:
         """Send the answer of `source` after those submitted before."""
@@ -80,8 +144,15 @@ class Sender:
         if not self._registered:
             self._registered = True
             self._hungry = False
+            self._since = self._starved = self._clock.seconds()
             self._transport.registerProducer(self, False)
         self._read()
+
+    def say(self, frame: bytes) -> None:
+        """Write a frame now, between two frames of what is under way; it is not held back."""
+        rest = self._slices.rest_of_frame()
+        self._lane.spent(len(rest) + len(frame))
+        self._transport.write(rest + frame)
 
     # the transport calls these
 
@@ -89,8 +160,7 @@ class Sender:
         """The transport has sent all it had: write what was read ahead, or be done."""
         self._hungry = True
         self._stalled.stop()
-        self._write()
-        self._finish()
+        self._advance()
 
     def stopProducing(self) -> None:  # noqa: N802 - the interface's name
         """The connection is gone."""
@@ -100,6 +170,7 @@ class Sender:
         """Send no more, and let go of everything."""
         self._stopped = True
         self._stalled.stop()
+        self._lane.leave()
         self._ready.clear()
         self._no_beat()
         if not self._reading:
@@ -116,8 +187,9 @@ class Sender:
             return
         self._reading = True
         self._work_on(self._sources[0], self._sources[0].patience)
-        reading = self._in_thread(self._sources[0].next)
-        reading.addCallbacks(self._chunk, self._error)
+        packer = self.packing.packer(self._lane.rate) if self.packing else None
+        reading = self._in_thread(_next, self._clock, self._sources[0], packer)
+        reading.addCallbacks(self._was_read, self._error)
         reading.addErrback(self._failed)
 
     def _work_on(self, source: Source, patience: float) -> None:
@@ -129,8 +201,8 @@ class Sender:
 
     def _sign_of_life(self, source: Source, patience: float) -> None:
         self._beat = None
-        if self._hungry and not self._ready:
-            self._transport.write(source.sign_of_life)
+        if self._hungry and not self._ready and self._chunk is None:
+            self.say(source.sign_of_life)
         self._work_on(source, patience)
 
     def _read_ended(self) -> None:
@@ -143,7 +215,7 @@ class Sender:
         if beat is not None:
             beat.cancel()
 
-    def _chunk(self, chunk: bytes) -> None:
+    def _was_read(self, chunk: Chunk) -> None:
         self._read_ended()
         if self._stopped:
             self._close_all()
@@ -164,25 +236,79 @@ class Sender:
         told = _told(failure)
         source = self._sources.popleft()
         source.close()
-        self._ready.append(framed(source.request, told))
+        self._ready.append(Chunk(framed(source.request, told)))
         self._done()
         self._write()
         self._read()
 
+    def _advance(self) -> None:
+        """Go on: the transport holds nothing any more."""
+        if self._chunk is not None and not self._slices.left:
+            self._taken_whole(self._chunk)
+            self._chunk = None
+        self._write()
+        self._finish()
+
     def _write(self) -> None:
-        if not self._hungry or not self._ready or self._stopped:
+        if not self._hungry or self._stopped or self._asking:
             return
-        chunk, self._hungry = self._ready.popleft(), False
-        self.sent += len(chunk)
-        self._stalled.start()
-        self._transport.write(chunk)
+        if self._chunk is None and not self._begin_chunk():
+            return
+        self._asking = True
+        self._lane.ask(self._slices.left, self._granted)
+
+    def _begin_chunk(self) -> bool:
+        """Take the next chunk for writing, if there is one."""
+        if not self._ready:
+            return False
+        self._chunk = self._ready.popleft()
+        self._slices = _Slices(self._chunk.data)
+        self._waited = self._clock.seconds() - self._starved
         self._read()
+        return True
+
+    def _granted(self, size: int) -> None:
+        self._asking = False
+        if self._stopped:
+            return
+        if not self._slices.left:  # it went with a frame that was not held back
+            self._advance()
+            return
+        self._hungry = False
+        data = self._slices.take(size)
+        self.sent += len(data)
+        self._stalled.start()
+        self._transport.write(data)
+
+    def _taken_whole(self, chunk: Chunk) -> None:
+        """Measure: the transport has taken all of a chunk."""
+        now = self._clock.seconds()
+        seconds, self._since, self._starved = now - self._since, now, now
+        self.unpacked += chunk.size
+        if self.packing and chunk.size and chunk.packed == self.packing.balance.on:
+            self.packing.balance.sent(
+                Taken(chunk.size, len(chunk.data), seconds, self._waited, chunk.worked)
+            )
 
     def _finish(self) -> None:
         """Unregister once everything was sent; not before, or a stall would go unseen."""
-        if self._hungry and not self._sources and not self._ready and self._registered:
+        if self._hungry and self._registered and not self.busy:
+            if self.packing is not None:
+                self.packing.rest()
             self._registered = False
             self._transport.unregisterProducer()
+            self.drained()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _next(clock: IReactorTime, source: Source, packer: Packer | None) -> Chunk:
+    """The next chunk of `source`; runs in a thread."""
+    began = clock.seconds()
+    data = source.next(packer)
+    return Chunk(data, source.size, clock.seconds() - began, packer is not None)
 
 
 def _told(failure: Failure) -> Error:

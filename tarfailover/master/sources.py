@@ -23,6 +23,7 @@ from tarfailover.store.heads import missing_text
 from tarfailover.store.snapshot import Place, Position, Snapshot
 from tarfailover.store.tarreader import TarReader
 from tarfailover.wire import stream
+from tarfailover.wire.compression import Packer, packed_parts
 from tarfailover.wire.messages import (
     MAX_LISTED,
     MAX_PART,
@@ -54,9 +55,11 @@ class Source(Protocol):
     """Seconds that one chunk may take; below that a client is told that work goes on."""
     sign_of_life: bytes
     """What it is told, framed: a piece of the answer that adds nothing."""
+    size: int
+    """Bytes of segments in the last chunk, before any compression."""
 
-    def next(self) -> bytes:
-        """The next chunk, framed. Blocking; raises PeerError."""
+    def next(self, packer: Packer | None) -> bytes:
+        """The next chunk, framed, compressed if there is a packer. Blocking; raises PeerError."""
 
     def close(self) -> None:
         """Let go of what is held; no `next` follows."""
@@ -132,11 +135,12 @@ class ListSource:
         self.ended = False
         self.patience = LISTING_PATIENCE
         self.sign_of_life = framed(request, Listed(0, 0, b""))
+        self.size = 0
         self._snapshot = snapshot.acquire()
         self._frames = self._all(listings, head, position)
 
-    def next(self) -> bytes:
-        """See `Source`."""
+    def next(self, packer: Packer | None) -> bytes:  # noqa: ARG002 - ids do not get smaller
+        """See `Source`. Compression saves 9 % of a list, which is 1/2000 of a first copy."""
         return b"".join(islice(self._frames, _LISTED_PER_CHUNK))
 
     def close(self) -> None:
@@ -167,32 +171,44 @@ class GetSource:
         self._ids = ids
         self._places: list[Place | None] | None = None
         self._next = 0
+        self.size = 0
         self._size = 0
         self._rest: list[stream.Piece] = []
         self.ended = False
         self.patience = 0.0
         self.sign_of_life = b""
 
-    def next(self) -> bytes:
+    def next(self, packer: Packer | None) -> bytes:
         """See `Source`."""
-        pieces = self._rest
+        pieces, end = self._gathered(), b""
+        self.ended = self._next == len(self._ids)
+        if self.ended:
+            size = self._size + sum(map(len, pieces))
+            end = framed(self.request, End(len(self._ids), size))
+        elif packer is None:
+            pieces = self._whole(pieces)
+        if packer is None:
+            chunk, self.size = stream.parts(self.request, pieces, end)
+        else:
+            chunk, self.size = packed_parts(self.request, pieces, packer, end)
+        self._size += self.size
+        return chunk
+
+    def _gathered(self) -> list[stream.Piece]:
+        """A chunk of the stream, or the rest of it."""
+        pieces, self._rest = self._rest, []
         size = sum(map(len, pieces))
         while size < CHUNK and self._next < len(self._ids):
             more = self._pieces()
             size += sum(map(len, more))
             pieces += more
-        if self._next == len(self._ids):
-            return self._last(pieces)
-        whole, self._rest = _cut(pieces, size - size % MAX_PART)
-        chunk, sent = stream.parts(self.request, whole)
-        self._size += sent
-        return chunk
+        return pieces
 
-    def _last(self, pieces: Sequence[stream.Piece]) -> bytes:
-        self.ended = True
-        size = self._size + sum(map(len, pieces))
-        end = framed(self.request, End(len(self._ids), size))
-        return stream.parts(self.request, pieces, end)[0]
+    def _whole(self, pieces: list[stream.Piece]) -> list[stream.Piece]:
+        """What fills whole PARTs; the rest is for the next chunk."""
+        size = sum(map(len, pieces))
+        whole, self._rest = _cut(pieces, size - size % MAX_PART)
+        return whole
 
     def close(self) -> None:
         """See `Source`."""

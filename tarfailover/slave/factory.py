@@ -13,8 +13,9 @@ from twisted.python.failure import Failure
 
 from tarfailover.config import SlaveConfig
 from tarfailover.errors import ConnectionLostError, LinkError
+from tarfailover.slave.limit import AHEAD, AT_A_TIME, within
 from tarfailover.slave.protocol import SlaveProtocol
-from tarfailover.sockets import set_buffer, tune
+from tarfailover.sockets import STEP, set_buffer, tune
 from tarfailover.wire.messages import Hello, Welcome
 
 
@@ -60,7 +61,8 @@ class SlaveFactory(ReconnectingClientFactory):
         self._connecting()
         self._connector = connector
         handle = getattr(getattr(connector, "transport", None), "socket", None)
-        set_buffer(handle, socket.SO_RCVBUF, self.config.receive_buffer)
+        size = within(self.config.receive_buffer, self.config.rate_limit, AHEAD)
+        set_buffer(handle, socket.SO_RCVBUF, size)
 
     def buildProtocol(self, addr: IAddress | None) -> SlaveProtocol:  # noqa: ARG002, N802
         """A protocol for the connection that was made."""
@@ -68,7 +70,8 @@ class SlaveFactory(ReconnectingClientFactory):
         return SlaveProtocol(self.config, self.clock, hello, self._ready, self._lost)
 
     def _ready(self, protocol: SlaveProtocol, welcome: Welcome) -> None:
-        tune(protocol.transport, socket.SO_RCVBUF, 0)
+        step = within(STEP, self.config.rate_limit, AT_A_TIME)
+        tune(protocol.transport, socket.SO_RCVBUF, 0, step)
         self._welcomed(protocol, welcome)
 
     def worked(self) -> None:

@@ -18,8 +18,10 @@ from tarfailover.deadline import Deadline
 from tarfailover.errors import ConnectionLostError, LinkError, PeerError, ProtocolError
 from tarfailover.ids import RecordId, SegmentId, text
 from tarfailover.slave.framing import FrameReceiver
+from tarfailover.slave.limit import ReadLimit
 from tarfailover.sockets import acknowledged
 from tarfailover.wire import messages
+from tarfailover.wire.compression import Unpacker
 from tarfailover.wire.messages import (
     Answer,
     End,
@@ -32,11 +34,12 @@ from tarfailover.wire.messages import (
     List,
     Listed,
     ListEnd,
+    Packed,
     Part,
     Request,
     Welcome,
 )
-from tarfailover.wire.negotiate import check_welcome
+from tarfailover.wire.negotiate import ZSTD, check_welcome
 from tarfailover.wire.stream import Refusal, Segment, StreamParser
 
 OnItems = Callable[[bytes], None]
@@ -118,6 +121,9 @@ class SlaveProtocol(FrameReceiver):
         self.received = 0
         """Bytes that came."""
         self._held = False
+        self._limit = ReadLimit(clock, config.rate_limit, self._pause, self._resume)
+        self._unpacker: Unpacker | None = None
+        """None where no compression was agreed on."""
         first, idle = config.deadline_answer, config.deadline_idle
         stall = config.deadline_write_stall
         self._first = self._deadline("answer", first, "the first bytes of an answer", self._came)
@@ -145,6 +151,8 @@ class SlaveProtocol(FrameReceiver):
 
     def _on_welcome(self, welcome: Welcome) -> None:
         check_welcome(self._hello, welcome)
+        if ZSTD in welcome.features:
+            self._unpacker = Unpacker()
         self._welcomed(self, welcome)
 
     def _failed(self, failure: Failure) -> None:
@@ -174,6 +182,7 @@ class SlaveProtocol(FrameReceiver):
         self._failure = error
         for deadline in (self._first, self._idle, self._stalled):
             deadline.stop()
+        self._limit.stop()
         pending, self._pending = self._pending, {}
         self._streams.clear()
         for each in pending.values():
@@ -203,6 +212,15 @@ class SlaveProtocol(FrameReceiver):
             if self._streams:
                 self._idle.start()
             self.resumeProducing()  # type: ignore[no-untyped-call]
+            if self._limit.waiting:
+                self._pause()
+
+    def _pause(self) -> None:
+        self.transport.pauseProducing()
+
+    def _resume(self) -> None:
+        if not self._held:
+            self.transport.resumeProducing()
 
     # requests
 
@@ -248,6 +266,7 @@ class SlaveProtocol(FrameReceiver):
         self.received += len(data)
         self._first.moving()
         self._idle.moving()
+        self._limit.read(len(data))
         super().dataReceived(data)
 
     def frameReceived(self, frame: memoryview) -> None:  # noqa: N802
@@ -271,6 +290,11 @@ class SlaveProtocol(FrameReceiver):
             self._check_turn(pending, item.segment)
             pending.items += 1
             pending.on_item(item)
+
+    def _unpacked(self, packed: Packed) -> bytes:
+        if self._unpacker is None:
+            raise ProtocolError("PACKED came, and compression was not agreed on")
+        return self._unpacker.unpack(packed)
 
     def _check_turn(self, pending: _Pending, segment: SegmentId) -> None:
         """Raise ProtocolError unless `segment` is the next of those asked for."""
@@ -305,6 +329,8 @@ class SlaveProtocol(FrameReceiver):
     def _on_answer(self, number: int, answer: Answer) -> None:
         if isinstance(answer, Error):
             self._on_error(number, answer)
+        elif isinstance(answer, Packed):
+            self._on_part(number, memoryview(self._unpacked(answer)))
         elif isinstance(answer, Listed):
             self._stream(number, List).on_items(answer.items)
         elif isinstance(answer, ListEnd):

@@ -37,6 +37,7 @@ from tarfailover.tls import rules
 from tarfailover.tls.files import Expiry
 from tarfailover.watchdog import Wait, Watchdog
 from tarfailover.wire.messages import HeadIs, Hello, Welcome, printable
+from tarfailover.wire.negotiate import compression_offered
 from tarfailover.workers import Workers
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class SlaveService(Service):
         self._factory = SlaveFactory(
             config,
             reactor,
-            Hello(socket.gethostname()),
+            Hello(socket.gethostname(), compression_offered(config.compression)),
             self._welcomed,
             self._lost,
             self.status.connecting,

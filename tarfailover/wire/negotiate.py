@@ -12,6 +12,12 @@ from collections.abc import Sequence
 from tarfailover.errors import ProtocolError
 from tarfailover.wire.messages import LOWEST_VERSION, VERSION, Hello, Welcome
 
+ZSTD = "zstd"
+"""PACKED is understood, and sent where the master finds that it pays."""
+ZSTD_ALWAYS = "zstd-always"
+"""Besides: wherever segments get smaller by it, however fast the link is."""
+_COMPRESSION = {"none": (), "auto": (ZSTD,), "zstd": (ZSTD, ZSTD_ALWAYS)}
+
 
 class VersionError(ProtocolError):
     """No version of the dialect is spoken by both; the text names both ranges and the remedy.
@@ -36,6 +42,16 @@ def choose_version(hello: Hello) -> int:
 def choose_features(offered: Sequence[str], supported: Sequence[str]) -> tuple[str, ...]:
     """The features that both sides have, once each, in the order of `supported`."""
     return tuple(name for name in dict.fromkeys(supported) if name in offered)
+
+
+def compression_offered(setting: str) -> tuple[str, ...]:
+    """The features that a slave offers whose `compression` is auto, zstd or none."""
+    return _COMPRESSION[setting]
+
+
+def compression_supported(setting: str) -> tuple[str, ...]:
+    """The features that a master supports whose `compression` is auto, zstd or none."""
+    return _COMPRESSION["none" if setting == "none" else "zstd"]
 
 
 def check_welcome(hello: Hello, welcome: Welcome) -> None:

@@ -87,17 +87,18 @@ def flipping(place: int, bit: int, times: int) -> Callable[[int, bytes], bytes]:
     return alter
 
 
-def test_one_bit_flipped_anywhere_on_the_way(store: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("compression", ["zstd", "none"])
+def test_one_bit_flipped_anywhere_on_the_way(store: Path, tmp_path: Path, compression: str) -> None:
     """Told, thrown away and asked for again; only what no check covers may pass, harmlessly."""
     rig = Rig()
-    master = served(rig, store)
+    master = served(rig, store, compression=compression)
     slave = SlaveSide(rig, tmp_path / "whole").start()
     said = rig.link.master.delivered
     finish(slave, master)
     for place in range(0, said, FLIP_EVERY):
         copy = tmp_path / f"copy{place}"
         rig = Rig()
-        master = served(rig, store)
+        master = served(rig, store, compression=compression)
         slave = SlaveSide(rig, copy, deadline_hello=1.0, deadline_answer=2.0, deadline_idle=2.0)
         slave.service.startService()
         rig.until(lambda rig=rig: bool(rig.links), "a connection")  # type: ignore[misc]
@@ -120,7 +121,7 @@ def flipping_in(sample: Sample) -> Callable[[int, bytes], bytes]:
 
 def test_a_segment_that_never_comes_right(rig: Rig, store: Path, tmp_path: Path) -> None:
     master = served(rig, store)
-    slave = SlaveSide(rig, tmp_path / "copy")
+    slave = SlaveSide(rig, tmp_path / "copy", compression="none")
     slave.service.startService()
     rig.until(lambda: bool(rig.links), "a connection")
     asked = Counter[bytes]()

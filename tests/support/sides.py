@@ -211,7 +211,7 @@ class Lost(list[TarFailoverError]):
 class SlaveEnd:
     """A real slave's protocol facing a master that says anything."""
 
-    def __init__(self, rig: Rig, **settings: Any) -> None:
+    def __init__(self, rig: Rig, hello: m.Hello = HELLO, **settings: Any) -> None:
         self.rig = rig
         self.lost = Lost()
         self.welcomes: list[m.Welcome] = []
@@ -220,7 +220,7 @@ class SlaveEnd:
         self.items: list[Any] = []
         config = SlaveConfig(store=Path("nowhere"), **settings)
         self.protocol = SlaveProtocol(
-            config, rig.clock, HELLO, lambda _, w: self.welcomes.append(w), self.lost
+            config, rig.clock, hello, lambda _, w: self.welcomes.append(w), self.lost
         )
         self.master = RawMaster()
         self.link = rig.join(self.protocol, self.master)
