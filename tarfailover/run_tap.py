@@ -72,6 +72,16 @@ def stop_on_signals(reactor: Any) -> None:
     reactor.callWhenRunning(install)
 
 
+def reload_on_hangup(reactor: Any, reload: Callable[[], None]) -> None:
+    """Make SIGHUP call `reload`; left to itself, it would end the process."""
+
+    def hang_up(*_: object) -> None:
+        reactor.callFromThread(reload)
+
+    # The reactor has no handler of its own for this one, so it can be ours from the beginning.
+    signal.signal(signal.SIGHUP, hang_up)
+
+
 def with_status(
     service: Service,
     config: MasterConfig | SlaveConfig,

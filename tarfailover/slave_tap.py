@@ -13,11 +13,13 @@ from twisted.python import usage
 from tarfailover import config
 from tarfailover.config import SlaveConfig
 from tarfailover.errors import TarFailoverError
+from tarfailover.reload import Reload
 from tarfailover.run_tap import (
     fatal,
     keep_buffers,
     raise_file_limit,
     refuse,
+    reload_on_hangup,
     stop_on_signals,
     with_status,
 )
@@ -36,7 +38,8 @@ class Options(usage.Options):
     def postOptions(self) -> None:  # noqa: N802
         """Merge with file and environment; ends the process if something is wrong there."""
         try:
-            self["merged"] = config.load(SlaveConfig, os.environ, dict(self))
+            self["load"] = partial(config.load, SlaveConfig, os.environ, dict(self))
+            self["merged"] = self["load"]()
         except TarFailoverError as error:
             refuse(error)
 
@@ -48,4 +51,5 @@ def makeService(options: Any) -> IService:  # noqa: N802 - Twisted's name
     stop_on_signals(reactor)
     merged = options["merged"]
     slave = SlaveService(merged, reactor, fatal(reactor))
+    reload_on_hangup(reactor, Reload(slave, options["load"]))
     return with_status(slave, merged, reactor, partial(report, slave), partial(health, slave))

@@ -40,6 +40,10 @@ class Buckets:
         self._seconds = seconds
         self._buckets: OrderedDict[object, Bucket] = OrderedDict()
 
+    def limit(self, rate: float, burst: float) -> None:
+        """Allow another `rate` and `burst` from now on."""
+        self._rate, self._burst = rate, burst
+
     def take(self, key: object) -> bool:
         """Whether one more is allowed for `key` now; if so, it is taken."""
         now = self._seconds()

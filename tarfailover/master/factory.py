@@ -112,6 +112,11 @@ class MasterFactory(Factory):
         self.room = Room.within(*wanted, len(self.snapshot.tars.readers), files)
         return self.room
 
+    def reconfigure(self, config: MasterConfig) -> None:
+        """Use `config` from now on; for the deadlines of a client, from the next one on."""
+        self.config = config
+        self.fit()
+
     def emptied(self) -> Deferred[None]:
         """Fires when the last client is gone; asked for once, when the master stops."""
         if not self.clients:

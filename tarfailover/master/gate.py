@@ -101,6 +101,13 @@ class Gate(WrappingFactory):
         self._leaving = 0
         self._gone = 0
 
+    def reconfigure(self, config: MasterConfig, names: Names) -> None:
+        """Use `config` and `names` for the next connections."""
+        self._ranges = Ranges.parse(config.allowed_client_ip_ranges)
+        self._names = names
+        self._rates.limit(config.connect_rate, config.connect_burst)
+        self._per_address = config.max_clients_per_address
+
     def buildProtocol(self, addr: IAddress | None) -> Guest | None:  # type: ignore[override]  # noqa: N802
         """Somebody connects: a protocol, or None for the end of it."""
         client = _address(addr)

@@ -65,6 +65,11 @@ class MasterSecurity:
         self.log.info("TLS is on; {who}", who=who)
         self._watch.start()
 
+    def reconfigure(self, config: MasterConfig) -> None:
+        """Use `config` for the next clients."""
+        self._handshakes.seconds = config.deadline_tls_handshake
+        self._allowed = frozenset(map(str.lower, entries(config.allowed_slaves)))
+
     def expiries(self) -> list[Expiry]:
         """What of the certificates, CAs and lists in use ends when; see `tls.files.Expiry`."""
         return self.contexts.expiries()

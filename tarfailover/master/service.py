@@ -39,6 +39,32 @@ LEAST_DRAIN = 0.5
 """Seconds for the threads to end, if the clients have used up all of the time to stop."""
 
 
+_NAMING = ("allowed_client_ip_ranges", "names_refresh", "deadline_names")
+LIVE = frozenset(
+    {
+        *_NAMING,
+        "allowed_slaves",
+        "scan_interval",
+        "deadline_tls_handshake",
+        "deadline_hello",
+        "deadline_request",
+        "deadline_idle_client",
+        "deadline_slow_reader",
+        "deadline_disk",
+        "deadline_drain",
+        "max_clients",
+        "max_clients_per_address",
+        "max_strangers",
+        "max_requests",
+        "max_queued",
+        "connect_rate",
+        "connect_burst",
+        "send_buffer",
+    }
+)
+"""Settings that can be changed while a master runs."""
+
+
 class MasterService(Service):
     """Serves the store of `config`.
 
@@ -46,6 +72,7 @@ class MasterService(Service):
     """
 
     log = Logger()
+    LIVE = LIVE
 
     def __init__(
         self, config: MasterConfig, reactor: Any, fatal: Callable[[TarFailoverError], None]
@@ -64,13 +91,7 @@ class MasterService(Service):
         self.gate: Gate | None = None
         """What connections meet first, once it listens."""
         self._ranges = Ranges.parse(config.allowed_client_ip_ranges)
-        self._names = Names(
-            self._ranges.names,
-            reactor,
-            Workers(reactor, names.THREADS, "tarfailover-names"),
-            config.names_refresh,
-            config.deadline_names,
-        )
+        self._names = self._names_of(config)
         self._follower: Follower | None = None
         self._looking: LoopingCall | None = None
         """Fires when no look is under way any more, once looking was stopped."""
@@ -78,6 +99,44 @@ class MasterService(Service):
         self.looks = 0
         """Looks that succeeded."""
         self._watchdog = Watchdog(reactor, self._watched, self._stuck, self._going)
+
+    # what it is told
+
+    def reconfigure(self, config: MasterConfig) -> None:
+        """Use `config` from now on; what concerns a connection, from the next one on."""
+        named = any(getattr(config, name) != getattr(self.config, name) for name in _NAMING)
+        self.config, self._ranges = config, Ranges.parse(config.allowed_client_ip_ranges)
+        if self.factory is not None:
+            self.factory.reconfigure(config)
+        if self._security is not None:
+            self._security.reconfigure(config)
+        if self._looking is not None:
+            self._looking.interval = config.scan_interval
+            if self._looking.running:
+                self._looking.reset()
+        if named:
+            self._look_up_anew()
+        elif self.gate is not None:
+            self.gate.reconfigure(config, self._names)
+
+    def _look_up_anew(self) -> None:
+        """Other host names may connect; until they were looked up, those before may."""
+        before, self._names = self._names, self._names_of(self.config)
+        before.stop()
+        gate = self.gate
+        if gate is not None:
+            found = self._names.start()
+            found.addCallback(lambda _: gate.reconfigure(self.config, self._names))
+            found.addErrback(lambda failure: self.log.failure("looking names up failed", failure))
+
+    def _names_of(self, config: MasterConfig) -> Names:
+        return Names(
+            self._ranges.names,
+            self._reactor,
+            Workers(self._reactor, names.THREADS, "tarfailover-names"),
+            config.names_refresh,
+            config.deadline_names,
+        )
 
     # what it tells
 

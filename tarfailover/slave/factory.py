@@ -74,6 +74,15 @@ class SlaveFactory(ReconnectingClientFactory):
         tune(protocol.transport, socket.SO_RCVBUF, 0, step)
         self._welcomed(protocol, welcome)
 
+    def reconfigure(self, config: SlaveConfig) -> None:
+        """Use `config` for the next attempts, and for the connections that come of them."""
+        self.config = config
+        self.initialDelay = config.retry_initial
+        self.maxDelay = config.retry_max  # type: ignore[assignment]
+        self.delay = min(self.delay, config.retry_max)
+        if self._connector is not None:
+            self._connector.timeout = config.deadline_connect
+
     def worked(self) -> None:
         """A cycle ended well: the next pause is a short one."""
         # Not resetDelay: that forgets an attempt that is planned, and also that this stopped.

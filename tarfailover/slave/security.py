@@ -81,6 +81,10 @@ class SlaveSecurity:
             )
         self._watch.start()
 
+    def reconfigure(self, config: SlaveConfig) -> None:
+        """Use `config` for the next handshakes."""
+        self._handshakes.seconds = config.deadline_tls_handshake
+
     def expiries(self) -> list[Expiry]:
         """What of the certificates, CAs and lists in use ends when; see `tls.files.Expiry`."""
         return self.contexts.expiries()

@@ -40,6 +40,26 @@ from tarfailover.wire.messages import HeadIs, Hello, Welcome, printable
 from tarfailover.wire.negotiate import compression_offered
 from tarfailover.workers import Workers
 
+LIVE = frozenset(
+    {
+        "interval",
+        "poll_wait",
+        "deadline_connect",
+        "deadline_tls_handshake",
+        "deadline_hello",
+        "deadline_answer",
+        "deadline_idle",
+        "deadline_write_stall",
+        "deadline_progress",
+        "deadline_drain",
+        "retry_initial",
+        "retry_max",
+        "window_max",
+        "receive_buffer",
+    }
+)
+"""Settings that can be changed while a slave runs."""
+
 T = TypeVar("T")
 
 
@@ -50,6 +70,7 @@ class SlaveService(Service):
     """
 
     log = Logger()
+    LIVE = LIVE
 
     def __init__(
         self, config: SlaveConfig, reactor: Any, fatal: Callable[[TarFailoverError], None]
@@ -103,6 +124,20 @@ class SlaveService(Service):
         """Why the last connection ended."""
         self._counted: LinkError | None = None
         """What a cycle ended with: it ends the connection too, and is one failure."""
+
+    # what it is told
+
+    def reconfigure(self, config: SlaveConfig) -> None:
+        """Use `config` from now on; the deadlines of a connection, from the next one on."""
+        self.config = config
+        self._factory.reconfigure(config)
+        if self._security is not None:
+            self._security.reconfigure(config)
+        self._window.limit = config.window_max
+        self._pauses = pauses.Pauses(config.retry_initial, config.interval)
+        self._ticking.interval = config.interval
+        if self._ticking.running:
+            self._ticking.reset()
 
     # what it tells
 

@@ -349,7 +349,7 @@ class Connector:
         self.transport: Any = None
         self._rig = rig
         self._factory = factory
-        self._timeout = timeout
+        self.timeout = timeout
         self._late: Any = None
 
     def connect(self) -> None:
@@ -358,7 +358,7 @@ class Connector:
         self.state = "connecting"
         self._rig.attempts.append(self._rig.clock.seconds())
         self._late = self._rig.clock.callLater(
-            self._timeout, self._failed, ConnectError(string="timed out")
+            self.timeout, self._failed, ConnectError(string="timed out")
         )
         self._factory.startedConnecting(self)
         self._rig.attempted(self)
