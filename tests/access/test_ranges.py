@@ -135,6 +135,23 @@ def test_a_range_holds_what_lies_between_its_ends(three: list[ipaddress.IPv4Addr
     assert Ranges.parse(f"{low}-{high}").allow(high)
 
 
+small = st.integers(0, 40).map(lambda n: address(f"10.0.0.{n}"))
+smaller = st.integers(0, 40).map(lambda n: address(f"fd00::{n:x}"))
+pairs = st.tuples(small, small) | st.tuples(smaller, smaller)
+
+
+@given(st.lists(pairs, min_size=1, max_size=8), small | smaller)
+def test_many_ranges_hold_what_any_of_them_holds(
+    spans: list[tuple[ipaddress.IPv4Address, ipaddress.IPv4Address]], client: ipaddress.IPv4Address
+) -> None:
+    inside = any(
+        low.version == client.version and int(low) <= int(client) <= int(high)
+        for low, high in spans
+    )
+    listed = ",".join(f"{low}-{high}" for low, high in spans)
+    assert Ranges.parse(listed).allow(client) is inside
+
+
 @given(addresses, addresses, st.integers(0, 128))
 def test_a_network_is_what_the_library_says(
     within: ipaddress.IPv4Address, client: ipaddress.IPv4Address, bits: int

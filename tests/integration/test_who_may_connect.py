@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,29 @@ async def test_a_name_that_gets_another_address(
         await until(lambda: gate.refused["address"] > 1, "refusals")
         found["oak2"] = "127.0.0.1"
         await slave.in_sync()
+
+
+def looking() -> list[str]:
+    """The threads that look up names."""
+    return [each.name for each in threading.enumerate() if "tarfailover-names" in each.name]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_resolver_that_hangs_holds_up_neither_start_nor_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[str]
+) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(names, "look_up", lambda _: over.wait(30) and frozenset())
+    store = store_of(tmp_path / "original", chain(3))
+    settings: Settings = {"allowed_client_ip_ranges": "oak2,127.0.0.1", "deadline_names": 0.1}
+    async with (
+        Master(store, **settings) as master,
+        master.slave(tmp_path / "copy") as slave,
+    ):
+        await slave.in_sync()
+    assert "warn a look-up of a host name still hangs; it is left behind" in log
+    over.set()
+    await until(lambda: not looking(), "the threads' end")
 
 
 def has_ipv6() -> bool:
