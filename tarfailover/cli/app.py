@@ -8,7 +8,17 @@ import sys
 from collections.abc import Sequence
 
 from tarfailover import __version__
-from tarfailover.cli import asking, browsing, certs, changes, cleaning, reading, verifying, writing
+from tarfailover.cli import (
+    asking,
+    browsing,
+    certs,
+    changes,
+    cleaning,
+    compacting,
+    reading,
+    verifying,
+    writing,
+)
 from tarfailover.cli.commands import BROKEN_PIPE, INTERRUPTED, WRITING, exit_codes
 from tarfailover.cli.output import Output
 from tarfailover.cli.wording import error_document
@@ -65,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"tarfailover {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (reading, browsing, changes, verifying, writing, cleaning, certs, asking):
+    groups = (reading, browsing, changes, verifying, writing, cleaning, compacting, certs, asking)
+    for group in groups:
         group.declare(commands)
     return top

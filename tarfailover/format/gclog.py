@@ -31,7 +31,11 @@ class GcLine(NamedTuple):
     full_generation: int
     nodes: int
     root: RecordId
-    """What was compacted; the null record if the line does not say."""
+    """What the compaction wrote; the null record if the line does not say."""
+
+    def encode(self) -> bytes:
+        """The line as Oak writes it, with its line feed."""
+        return f"{','.join(map(str, self))}\n".encode("ascii")
 
 
 def parse(data: bytes) -> Iterator[GcLine]:

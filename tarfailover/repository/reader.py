@@ -324,10 +324,14 @@ class RecordReader:
         kind = self.property_type(record, tag)
         if tag > 0:
             return Property(kind, (self._property_value(record, kind),))
+        _, elements = self.array(record)
+        return Property(kind, tuple(self._property_value(each, kind) for each in elements), True)
+
+    def array(self, record: RecordId) -> tuple[int, Iterator[RecordId]]:
+        """How many values the LIST `record` has, and these; raises FormatError."""
         segment, at = self.locate(record, layout.LIST)
         count = segment.u32(at)
-        elements = self.list(segment.record_id(at + 4), count) if count else iter(())
-        return Property(kind, tuple(self._property_value(each, kind) for each in elements), True)
+        return count, self.list(segment.record_id(at + 4), count) if count else iter(())
 
     def property_type(self, record: RecordId, tag: int) -> PropertyType:
         """The type of a template's `tag`; raises FormatError, told as a fault of `record`."""

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tarfailover.format.tar import BLOCK
 from tarfailover.ids import SegmentId
 from tarfailover.store.edges import Edges, Rows
 from tarfailover.store.snapshot import Snapshot
@@ -23,6 +24,8 @@ Ranks = Array
 
 _BLOCK = 1024
 """Ranks whose references are looked up at once."""
+_DATA = 0xA
+"""The nibble of an id that tells a data segment."""
 _TARS_AT_ONCE = 4
 """Graphs in memory while segments in the wrong order are sorted."""
 
@@ -163,6 +166,14 @@ class _Walk:
         fresh = targets[self.passed_marks[targets] == 0]
         if len(fresh):
             self.queue(fresh)
+
+
+def data_size(snapshot: Snapshot, head: SegmentId) -> int:
+    """Bytes of the data segments in the closure of the segment `head`, as in tars."""
+    columns = snapshot.table.columns(0, snapshot.count)
+    ranks = walk(snapshot, [head]).ranks
+    ranks = ranks[columns.lsb[ranks] >> np.uint64(60) == _DATA]
+    return int((BLOCK + -(-columns.length[ranks].astype("i8") // BLOCK) * BLOCK).sum())
 
 
 def references_first(snapshot: Snapshot, closure: Closure, head: SegmentId) -> Ranks:

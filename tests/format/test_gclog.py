@@ -46,6 +46,10 @@ def test_lines_that_are_read(line: bytes, read: GcLine) -> None:
     assert gclog.parse_line(line) == read
 
 
+def test_a_line_is_written_as_oak_writes_it() -> None:
+    assert READ.encode() == LINE + b"\n"
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -139,3 +139,25 @@ def test_after_oak_there_is_nothing_left_to_clean_up(oak: OakPeer, tmp_path: Pat
     assert contents(tmp_path) != before
     sound(tmp_path)
     assert oak.walk(tmp_path) == walked
+
+
+def test_oak_lives_on_with_what_we_have_compacted(oak: OakPeer, tmp_path: Path) -> None:
+    """Our full compaction between two of Oak's, with a checkpoint; Oak's tail compaction after."""
+    oak.run("create", tmp_path, 300, 60, seed=1, **ONE_MIB_TARS)
+    oak.run("checkpoint", tmp_path)
+    oak.run("compact", tmp_path, **ONE_MIB_TARS)
+    before = oak.walk(tmp_path)
+    assert main(["compact", str(tmp_path)]) == 0
+    ours = oak.walk(tmp_path)
+    assert ours.head != before.head
+    assert ours.digest == before.digest
+    oak.run("create", tmp_path, 50, 20, seed=2, **ONE_MIB_TARS)
+    extended = oak.walk(tmp_path)
+    said = oak.run("compact", tmp_path, "tail", **ONE_MIB_TARS)
+    assert "generation=3, fullGeneration=2" in said, "ours was found as the base"
+    assert oak.walk(tmp_path).digest == extended.digest
+    assert main(["compact", "--retain", "1", str(tmp_path)]) == 0
+    assert oak.walk(tmp_path).digest == extended.digest
+    sound(tmp_path)
+    lives_on(oak, tmp_path)
+    sound(tmp_path)

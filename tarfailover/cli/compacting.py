@@ -1,0 +1,150 @@
+"""``compact``: writes the head of a store anew, and removes what that makes needless."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from tarfailover.cli import commands
+from tarfailover.cli.commands import WRITING, Subparsers
+from tarfailover.cli.output import Output
+from tarfailover.cli.wording import (
+    error_document,
+    generation_document,
+    many,
+    record_document,
+    size,
+)
+from tarfailover.errors import ConfigError, StoreIOError
+from tarfailover.format.gclog import GcLine
+from tarfailover.repository.compaction import Compacted, compact
+from tarfailover.store import closure, gcfile, state
+from tarfailover.store.cleanup.marks import OAK
+from tarfailover.store.cleanup.run import SPARE, Cleanup, Report
+from tarfailover.store.writer import StoreWriter
+
+
+def declare(group: Subparsers) -> None:
+    """Add the command of this module."""
+    parser = commands.add(
+        group,
+        "compact",
+        _compact,
+        "Write the head anew in a new generation, and clean up",
+        description="Copies all that the head and its checkpoints hold into new segments, those "
+        "of large binaries excepted, makes that the head, and removes what older generations "
+        "leave. The content stays the same. The store must not be open for writing elsewhere; "
+        "readers and a master that serves it may go on. It takes space for the new segments, "
+        "before older ones are removed.",
+        examples=(
+            "tarfailover compact /data/repository/segmentstore",
+            "tarfailover compact --retain 1 DIR",
+        ),
+        raises=WRITING,
+    )
+    commands.store_argument(parser)
+    parser.add_argument(
+        "--retain",
+        type=commands.number(1),
+        default=OAK.retained,
+        metavar="N",
+        help="generations to keep, the new one among them "
+        f"(default {OAK.retained}, as Oak beside its readers; 1 gives all space back)",
+    )
+
+
+class _Outcome(NamedTuple):
+    compacted: Compacted
+    report: Report
+    before: int
+    after: int
+
+
+def _compact(options: argparse.Namespace, output: Output) -> int:
+    directory: Path = options.store
+    if (directory / state.NAME).exists():
+        raise ConfigError(
+            f"{directory} is a slave's copy, which follows its master's compactions: compact the "
+            f"master's store; of a copy that follows nobody any more remove {state.NAME} first"
+        )
+    with StoreWriter.open(directory) as writer, output.progress("compacting", "nodes") as progress:
+        before = _size(directory)
+        _check_room(writer)
+        compacted = compact(
+            writer,
+            os.urandom,
+            wid="compact",
+            now=_now,
+            progress=lambda done: progress(done, done),
+        )
+        report = _clean(Cleanup(writer, OAK._replace(retained=options.retain)))
+        writer.seal()
+        after = _size(directory)
+        gcfile.append(directory, _line(compacted, report, after), writer.disk)
+    _tell(directory, _Outcome(compacted, report, before, after), output)
+    return report.failures[0].exit_code if report.failures else 0
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def _size(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.glob("*.tar"))
+
+
+def _check_room(writer: StoreWriter) -> None:
+    """Raise StoreIOError unless all data segments of the head can be there twice."""
+    if writer.head is None:
+        return
+    with writer.snapshot() as snapshot:
+        needed = closure.data_size(snapshot, writer.head.segment)
+    free = writer.disk.free(writer.directory)
+    if free < needed + SPARE:
+        raise StoreIOError(
+            f"{writer.directory}: to compact it may take {size(needed + SPARE)} of free space, "
+            f"and there are {size(free)}; free some"
+        )
+
+
+def _clean(cleanup: Cleanup) -> Report:
+    try:
+        while cleanup.step():
+            pass
+    finally:
+        cleanup.close()
+    return cleanup.report
+
+
+def _line(compacted: Compacted, report: Report, after: int) -> GcLine:
+    number, full, _ = compacted.generation
+    return GcLine(after, report.freed, _now(), number, full, compacted.nodes, compacted.head)
+
+
+def _tell(directory: Path, outcome: _Outcome, output: Output) -> None:
+    compacted, report, before, after = outcome
+    output.document(
+        {
+            "store": str(directory),
+            "head": record_document(compacted.head),
+            "generation": generation_document(compacted.generation),
+            "nodes": compacted.nodes,
+            "bytes_before": before,
+            "bytes_after": after,
+            "freed": report.freed,
+            "failures": [error_document(each) for each in report.failures],
+        }
+    )
+    for each in report.failures:
+        output.marked("LEFT", str(each), "bold red")
+    output.facts(
+        [
+            ("head", str(compacted.head)),
+            ("generation", str(compacted.generation)),
+            ("copied", many(compacted.nodes, "node")),
+            ("size", f"{size(before)} before, {size(after)} after"),
+        ]
+    )

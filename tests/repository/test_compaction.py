@@ -1,0 +1,173 @@
+"""A compaction: the same content in segments of a new generation, and nothing else needed."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from copies import sound, write
+from repository_models import MemorySink
+from stores import QuickDisk
+
+from tarfailover.errors import FormatError, NoHeadError, SegmentMissingError
+from tarfailover.format.segment import BLOB_ID, external_blob_ids
+from tarfailover.ids import Generation, SegmentId, is_bulk
+from tarfailover.repository.commit import CHECKPOINTS, ROOT, RepositoryWriter
+from tarfailover.repository.compaction import Compacted, compact
+from tarfailover.repository.digest import ContentDigest, content_digest
+from tarfailover.repository.nodes import NodeState
+from tarfailover.repository.reader import RecordReader
+from tarfailover.repository.records import Draft, node_draft, value_draft
+from tarfailover.repository.values import ExternalBlob, Property
+from tarfailover.store.cleanup.marks import Rule
+from tarfailover.store.cleanup.run import Cleanup
+from tarfailover.store.writer import StoreWriter
+
+ONLY_NEW = Rule(retained=1, ahead=False, newer=True)
+
+
+def opened(directory: Path, limit: int = 2**20) -> StoreWriter:
+    return StoreWriter.open(directory, tar_limit=limit, disk=QuickDisk())
+
+
+def compacted(sink: StoreWriter | MemorySink, seed: int = 1) -> Compacted:
+    return compact(sink, random.Random(seed).randbytes, wid="test", now=lambda: 7)
+
+
+def digest(sink: StoreWriter | MemorySink) -> ContentDigest:
+    assert sink.head is not None
+    return content_digest(NodeState(RecordReader(sink), sink.head))
+
+
+def generations(writer: StoreWriter) -> set[Generation]:
+    """Of all data segments that the head needs."""
+    assert writer.head is not None
+    found: set[SegmentId] = set()
+    pending = [writer.head.segment]
+    with writer.snapshot() as snapshot:
+        while pending:
+            segment = pending.pop()
+            if segment not in found:
+                found.add(segment)
+                pending += snapshot.references(segment)
+        return {snapshot.entry(each)[1].generation for each in found if not is_bulk(each)}
+
+
+def bulks(writer: StoreWriter) -> int:
+    with writer.snapshot() as snapshot:
+        return sum(is_bulk(snapshot.segment(rank)) for rank in range(snapshot.count))
+
+
+def clean(writer: StoreWriter) -> None:
+    cleanup = Cleanup(writer, ONLY_NEW)
+    while cleanup.step():
+        pass
+    assert not cleanup.report.failures
+    cleanup.close()
+
+
+def test_everything_is_the_same_again_and_again(tmp_path: Path) -> None:
+    """All kinds of values, wide and deep nodes, a checkpoint: three generations of them."""
+    for seed in (1, 2, 3):
+        write(tmp_path, nodes=60, binary_kib=300, seed=seed)
+    with opened(tmp_path) as writer:
+        before, large = digest(writer), bulks(writer)
+        reader = RecordReader(writer)
+        assert writer.head is not None
+        stable = {n: c.stable_id for n, c in NodeState(reader, writer.head).children()}
+        for number in (1, 2, 3):
+            found = compacted(writer, number)
+            assert found.generation == Generation(number, number, True)
+            assert (digest(writer), bulks(writer)) == (before, large)
+            assert generations(writer) == {found.generation}
+            assert writer.head == found.head
+            again = NodeState(RecordReader(writer), found.head).children()
+            assert {name: child.stable_id for name, child in again} == stable
+            clean(writer)
+            assert digest(writer) == before
+    sound(tmp_path)
+    size = sum(path.stat().st_size for path in tmp_path.glob("*.tar"))
+    write(tmp_path, nodes=5, seed=9)
+    with opened(tmp_path) as writer:
+        assert generations(writer) == {Generation(3, 3, True), Generation(3, 3, False)}
+    sound(tmp_path)
+    assert size < 8 * 2**20
+
+
+def test_what_a_checkpoint_shares_is_written_once(tmp_path: Path) -> None:
+    write(tmp_path, nodes=300)
+    with opened(tmp_path) as writer:
+        alone = compacted(writer).nodes
+        repository = RepositoryWriter(
+            writer,
+            random.Random(5).randbytes,
+            wid="w",
+            now=lambda: 9,
+        )
+        assert repository.head is not None
+        root = repository.head.child(ROOT)
+        assert root is not None
+        top = repository.super_root()
+        top.child(CHECKPOINTS).child("one").set_child(ROOT, root)
+        repository.commit(top)
+        before = digest(writer)
+        assert before.nodes > 2 * alone - 10
+        assert compacted(writer, 2).nodes == alone + 2
+        assert digest(writer) == before
+
+
+def test_names_of_external_binaries_come_along() -> None:
+    """Short ones as they are; of a long one its text too, which may lie in another segment."""
+    sink = MemorySink()
+    repository = RepositoryWriter(sink, random.Random(4).randbytes, wid="w", now=lambda: 1)
+    name = "x" * 5000
+    text = repository._tree.records.string(name)
+    long = repository._segments.write(Draft(BLOB_ID, b"\xf0", (text,)))
+    short = repository._segments.write(Draft(BLOB_ID, b"\xe0\x04ab#1"))
+    top = repository.super_root()
+    top.child(ROOT).set("long", Property.of(ExternalBlob(long, name)))
+    top.child(ROOT).set("many", Property.of([ExternalBlob(short, "ab#1")] * 2))
+    repository.commit(top)
+    found = compacted(sink)
+    root = NodeState(RecordReader(sink), found.head).child(ROOT)
+    assert root is not None
+    values = {name: [v.blob_id for v in p.values] for name, p in root.properties()}  # type: ignore[union-attr]
+    assert values == {"long": [name], "many": ["ab#1", "ab#1"]}
+    assert set(external_blob_ids(sink.read(found.head.segment))[0]) == {b"ab#1"}
+
+
+def test_an_unreadable_store_keeps_its_head(tmp_path: Path) -> None:
+    sink = MemorySink()
+    with pytest.raises(NoHeadError):
+        compacted(sink)
+    for seed in (1, 2):
+        write(tmp_path, nodes=100, seed=seed)
+    with opened(tmp_path) as writer, writer.snapshot() as snapshot:
+        for rank in range(snapshot.count):
+            segment = snapshot.segment(rank)
+            sink.segments[segment] = snapshot.read(segment)
+        assert writer.head is not None
+        sink.journal.append((writer.head, 1))
+    lost = next(s for s in sink.segments if not is_bulk(s) and s != writer.head.segment)
+    del sink.segments[lost]
+    with pytest.raises(SegmentMissingError):
+        compacted(sink)
+    assert len(sink.journal) == 1
+
+
+def test_a_node_below_itself_is_no_endless_work() -> None:
+    sink = MemorySink()
+    repository = RepositoryWriter(sink, random.Random(4).randbytes, wid="w", now=lambda: 1)
+    repository.commit(repository.super_root())
+    head = sink.head
+    assert head is not None
+    segments = repository._segments
+    node = NodeState(RecordReader(sink), head)
+    before = segments.write(value_draft(b"x"))
+    own = before._replace(number=before.number + 1)
+    assert segments.write(node_draft(node.template_id, own, None)) == own
+    segments.seal()
+    sink.commit(own, 2)
+    with pytest.raises(FormatError):
+        compacted(sink)
