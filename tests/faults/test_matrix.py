@@ -12,6 +12,9 @@ from failing import Strike
 from matrix import Report
 from tls_made import Certs
 
+GROWTH = 32 * 1024 * 1024
+"""Bytes that the interpreter and its caches may take beside what the cells leave."""
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -48,7 +51,14 @@ def test_cell(
         try:
             report.outcomes[cell] = run(world, cell)
             world.close()
+            report.watch(world.objects())
         except BaseException:
             with contextlib.suppress(Exception):
                 world.abandon()
             raise
+
+
+def test_nothing_of_all_these_cells_is_left(report: Report) -> None:
+    """Neither the objects of a connection, nor memory that grows with their number."""
+    assert not report.still_alive()
+    assert report.growth() < GROWTH

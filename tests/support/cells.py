@@ -169,7 +169,7 @@ class Clean(NamedTuple):
         at = random.randint(1, last)
         if cell.does == CUT:
             at = 0
-        amount = random.randrange(8) if cell.does == FLIP else random.randint(1, AMOUNT)
+        amount = 1 << random.randrange(8) if cell.does == FLIP else random.randint(1, AMOUNT)
         return Strike(cell.does, cell.direction, phase, at, amount)
 
 
@@ -311,6 +311,11 @@ class World:
         assert state is not None
         assert (state.epoch, state.repository) == (0, ""), "a lie about the master is kept"
 
+    def objects(self) -> list[Any]:
+        """What must not outlive the cell."""
+        ends = [end.protocol for link in self.rig.links for end in (link.slave, link.master)]
+        return [self, self.slave.service, self.master.factory, *self.proxy.pairs, *ends]
+
     def abandon(self) -> None:
         """Let go of everything, whatever is wrong already."""
         self.slave.begin_to_stop()
@@ -328,8 +333,8 @@ class World:
         self.proxy.cut()
         self.rig.settle()
         assert not self.proxy.open_ends, "ends of the proxy are still open"
-        self.master.close()
         assert not self.rig.delayed, self.rig.delayed
+        self.master.close()
         assert not any(link.alive for link in self.rig.links), "a connection is still open"
         assert not self.slave.fatal, self.slave.fatal
         same(self.store, self.copy)

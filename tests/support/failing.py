@@ -45,8 +45,8 @@ class Strike:
     this direction is dead from there on, closing included, as behind a firewall that has
     forgotten half a connection; blackhole: both are. delay: all that follows comes
     `DELAY_SECONDS` later. trickle: the next `TRICKLE_BYTES` come `TICK_BYTES` at a time.
-    duplicate: `amount` bytes come twice. skip: `amount` bytes never come. flip: bit
-    `amount` of one byte is another one.
+    duplicate: `amount` bytes come twice. skip: `amount` bytes never come. flip: the
+    bits `amount` of one byte are other ones.
     """
 
     does: str
@@ -237,7 +237,7 @@ class Flow:
             self._late += rest
             self._later(DELAY_SECONDS, 0) if does == DELAY else self._later(TICK, TRICKLE_BYTES)
         elif does == FLIP:
-            self._pass(bytes([rest[0] ^ 1 << strike.amount]) + rest[1:])
+            self._pass(bytes([rest[0] ^ strike.amount]) + rest[1:])
         elif does == DUPLICATE:
             self._pass(rest[: strike.amount] + rest)
         else:

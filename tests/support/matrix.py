@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
-from collections.abc import Iterator
+import resource
+import weakref
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from random import SystemRandom
+from typing import Any
 
 from cells import AT_CONNECT, CONNECT, FAULTS, PHASES, Cell, Outcome
 from failing import UP, Strike
+from twisted.logger import globalLogBeginner
 
 VARIABLE = "FAULT_SEED"
 """The environment variable that sets the seed."""
@@ -24,12 +30,42 @@ def seed_of_this_run() -> int:
     return 1 if "CI" in os.environ else SystemRandom().randrange(1_000_000)
 
 
+def _forget_logged() -> None:
+    """Until somebody begins to log, Twisted keeps what is said, and with it whoever said it."""
+    globalLogBeginner._initialBuffer._buffer.clear()
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    return pages * resource.getpagesize()
+
+
 class Report:
     """What became of the cells so far."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.outcomes: dict[Cell, Outcome | None] = {}
+        self._watched: list[weakref.ref[Any]] = []
+        self._resident: list[int] = []
+        """Bytes of this process after each cell."""
+
+    def watch(self, objects: Iterable[Any]) -> None:
+        """These must be gone at the end."""
+        self._watched += [weakref.ref(each) for each in objects]
+        self._resident.append(resident())
+
+    def still_alive(self) -> list[str]:
+        """What is not gone."""
+        _forget_logged()
+        gc.collect()
+        found = (watched() for watched in self._watched)
+        return [type(each).__name__ for each in found if each is not None]
+
+    def growth(self) -> int:
+        """Bytes by which the process has grown since a quarter of the cells was done."""
+        return self._resident[-1] - self._resident[len(self._resident) // 4]
 
     @contextlib.contextmanager
     def of(self, cell: Cell, strike: Strike | None) -> Iterator[None]:
