@@ -53,6 +53,7 @@ class Report:
 
     def watch(self, objects: Iterable[Any]) -> None:
         """These must be gone at the end."""
+        _forget_logged()
         self._watched += [weakref.ref(each) for each in objects]
         self._resident.append(resident())
 
