@@ -73,9 +73,9 @@ class _Name:
         return waiting
 
     def stop(self) -> None:
-        """Wait no more."""
+        """Wait no more; whoever waits for it goes on without an answer."""
         self._deadline.stop()
-        self._waiting = None
+        self._answer()
 
     def _done(self) -> None:
         self._busy = False

@@ -115,9 +115,14 @@ class MasterService(Service):
             if self._looking.running:
                 self._looking.reset()
         if named:
+            self._tell_remarks()
             self._look_up_anew()
         elif self.gate is not None:
             self.gate.reconfigure(config, self._names)
+
+    def _tell_remarks(self) -> None:
+        for remark in self._ranges.remarks:
+            self.log.warn("allowed_client_ip_ranges: {remark}", remark=remark)
 
     def _look_up_anew(self) -> None:
         """Other host names may connect; until they were looked up, those before may."""
@@ -184,8 +189,7 @@ class MasterService(Service):
             self._security = MasterSecurity(self.config, self.factory, self._reactor)
             self._security.start()
         self._check_room(self.factory)
-        for remark in self._ranges.remarks:
-            self.log.warn("allowed_client_ip_ranges: {remark}", remark=remark)
+        self._tell_remarks()
         served = self._security.factory if self._security else self.factory
         self.gate = Gate(served, self.config, self._names, self.factory)
         # Nobody is refused for want of an answer to the look-ups.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import threading
 from collections.abc import Callable
@@ -105,6 +106,31 @@ async def test_a_resolver_that_hangs_holds_up_neither_start_nor_stop(
         await slave.in_sync()
     assert "warn a look-up of a host name still hangs; it is left behind" in log
     over.set()
+    await until(lambda: not looking(), "the threads' end")
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_list_while_the_names_of_the_first_are_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[str]
+) -> None:
+    """Settings read again at the wrong moment do not keep the master from listening."""
+    over = threading.Event()
+    monkeypatch.setattr(names, "look_up", lambda _: over.wait(30) and frozenset())
+    master = Master(store_of(tmp_path / "s", chain(3)), allowed_client_ip_ranges="oak2")
+    service = master.service
+    service.startService()
+    await until(lambda: service.gate is not None, "the look-ups")
+    assert service.port is None
+    service.reconfigure(dataclasses.replace(service.config, allowed_client_ip_ranges="127.2"))
+    await until(lambda: service.port is not None, "listening")
+    over.set()
+    async with master.slave(tmp_path / "copy", retry_max=0.05) as slave:
+        await slave.in_state(status.STALLED)
+        config = dataclasses.replace(service.config, allowed_client_ip_ranges="127.0.0.1")
+        service.reconfigure(config)
+        await slave.in_sync()
+    await service.stopService()
+    assert any("127.2 is read as 127.0.0.2, as Oak reads it" in line for line in log)
     await until(lambda: not looking(), "the threads' end")
 
 
