@@ -15,6 +15,7 @@ from tarfailover.cli import (
     changes,
     cleaning,
     compacting,
+    moving,
     reading,
     verifying,
     writing,
@@ -30,6 +31,20 @@ Looks at segment stores (Apache Jackrabbit Oak, TarMK), checks and compares them
 Reading commands work on a directory in use: they take no lock and write nothing.
 Master and slave are run by twistd: see `twistd tarfailover-master --help` and
 `twistd tarfailover-slave --help`."""
+
+
+_GROUPS = (
+    reading,
+    browsing,
+    changes,
+    verifying,
+    moving,
+    writing,
+    cleaning,
+    compacting,
+    certs,
+    asking,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,7 +90,6 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"tarfailover {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    groups = (reading, browsing, changes, verifying, writing, cleaning, compacting, certs, asking)
-    for group in groups:
+    for group in _GROUPS:
         group.declare(commands)
     return top

@@ -8,6 +8,7 @@ from itertools import islice
 from tarfailover.cli import commands
 from tarfailover.cli.commands import Subparsers
 from tarfailover.cli.inventory import Inventory
+from tarfailover.cli.opening import INSIDE, at_argument, opened
 from tarfailover.cli.output import Column, Output
 from tarfailover.cli.wording import (
     Document,
@@ -19,12 +20,9 @@ from tarfailover.cli.wording import (
     size,
     when,
 )
-from tarfailover.errors import ContentError, SegmentMissingError
 from tarfailover.format import journal as lines
 from tarfailover.format.journal import JournalLine
 from tarfailover.repository.digest import content_digest
-from tarfailover.repository.nodes import NodeState
-from tarfailover.repository.reader import RecordReader
 from tarfailover.store import closure, journal
 from tarfailover.store.follower import Follower
 from tarfailover.store.snapshot import Head, Snapshot
@@ -109,10 +107,17 @@ def _declare_digest(group: Subparsers) -> None:
         "Compute the content digest of the head: one number for all nodes, properties, binaries",
         description="Equal digests mean equal content, whatever the segments: use it to compare a "
         "store before and after compaction. To compare a copy with its original, use compare.",
-        examples=("tarfailover digest /data/repository/segmentstore",),
-        raises=(*commands.READING, SegmentMissingError, ContentError),
+        examples=(
+            "tarfailover digest /data/repository/segmentstore",
+            "tarfailover digest --at head~1 DIR /content",
+        ),
+        raises=INSIDE,
     )
     commands.store_argument(parser)
+    parser.add_argument(
+        "path", metavar="PATH", nargs="?", help="of this node alone, instead of the checkpoints too"
+    )
+    at_argument(parser)
 
 
 def _head(options: argparse.Namespace, output: Output) -> int:
@@ -213,9 +218,10 @@ class _Told:
 
 
 def _digest(options: argparse.Namespace, output: Output) -> int:
-    with Follower.open(options.store) as follower, output.busy("reading the content"):
-        head = follower.head().record
-        found = content_digest(NodeState(RecordReader(follower.snapshot), head))
+    with opened(options) as (_, revision), output.busy("reading the content"):
+        node = revision.super_root if options.path is None else revision.node(options.path)
+        found = content_digest(node.state)
+    head = revision.record
     output.document({"store": str(options.store), "head": record_document(head), **found._asdict()})
     output.facts(
         [

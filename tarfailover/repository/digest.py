@@ -20,7 +20,7 @@ from tarfailover.errors import ContentError, FormatError
 from tarfailover.ids import RecordId
 from tarfailover.repository.hashes import utf16_key
 from tarfailover.repository.nodes import NodeState
-from tarfailover.repository.values import ExternalBlob, Property, StoredBlob, Value
+from tarfailover.repository.values import ExternalBlob, StoredBlob
 
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
@@ -42,72 +42,97 @@ def content_digest(root: NodeState) -> ContentDigest:
     Raises FormatError or SegmentMissingError for a damaged tree, ContentError for a
     binary that lies in an external blob store.
     """
-    return _Walk(root).run()
+    digester = Digester()
+    above: list[tuple[RecordId, Iterator[tuple[str, RecordId]]]] = []
+    records: set[RecordId] = set()
+    node: NodeState | None = root
+    while node is not None or above:
+        if node is not None:
+            if node.id in records:
+                raise FormatError("a node is its own ancestor", 0, f"record {node.id}")
+            _own(node, digester)
+            children = sorted(node.child_ids(), key=lambda item: utf16_key(item[0]))
+            above.append((node.id, iter(children)))
+            records.add(node.id)
+        record, left = above[-1]
+        child = next(left, None)
+        if child is None:
+            digester.leave()
+            above.pop()
+            records.remove(record)
+            node = None
+        else:
+            digester.child(child[0])
+            node = NodeState(root.reader, child[1])
+    return digester.result()
 
 
-class _Walk:
-    def __init__(self, root: NodeState) -> None:
-        self._root = root
+def _own(node: NodeState, digester: Digester) -> None:
+    """Take the properties of one node."""
+    digester.enter()
+    for name, prop in sorted(node.properties(), key=lambda item: utf16_key(item[0])):
+        digester.property(name, prop.type, prop.array, len(prop.values))
+        for value in prop.values:
+            if isinstance(value, StoredBlob):
+                digester.binary(value.length)
+                for piece in node.reader.blob_pieces(value):
+                    digester.data(piece)
+            elif isinstance(value, str):
+                digester.text(value)
+            elif isinstance(value, ExternalBlob):
+                raise ContentError(
+                    f"property {name} is kept in an external blob store as {value.blob_id:.80}; "
+                    "the digest needs its bytes"
+                )
+
+
+class Digester:
+    """Computes the digest of a tree that is told part by part, in the order of the definition."""
+
+    def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self._nodes = 0
         self._properties = 0
         self._blob_bytes = 0
-        self._path: list[tuple[RecordId, Iterator[tuple[str, RecordId]]]] = []
-        self._above: set[RecordId] = set()
 
-    def run(self) -> ContentDigest:
-        self._enter(self._root)
-        while self._path:
-            record, children = self._path[-1]
-            child = next(children, None)
-            if child is None:
-                self._hash.update(b"E")
-                self._path.pop()
-                self._above.remove(record)
-                continue
-            self._hash.update(b"C")
-            self._string(child[0].encode())
-            self._enter(NodeState(self._root.reader, child[1]))
+    def child(self, name: str) -> None:
+        """A child `name` follows: its `enter` is next."""
+        self._hash.update(b"C")
+        self.text(name)
+
+    def enter(self) -> None:
+        """A node begins: its properties follow, then its children."""
+        self._nodes += 1
+        self._hash.update(b"N")
+
+    def leave(self) -> None:
+        """A node, with all that is below it, ends."""
+        self._hash.update(b"E")
+
+    def property(self, name: str, kind: int, array: bool, count: int) -> None:
+        """A property of `count` values begins; they follow."""
+        self._properties += 1
+        self._hash.update(b"P")
+        self.text(name)
+        self._hash.update(_SHAPE.pack(kind, array, count))
+
+    def text(self, value: str) -> None:
+        """A value that is no binary, or a name."""
+        raw = value.encode()
+        self._hash.update(_U32.pack(len(raw)))
+        self._hash.update(raw)
+
+    def binary(self, length: int) -> None:
+        """A binary of `length` bytes begins; they follow as `data`."""
+        self._hash.update(_U64.pack(length))
+        self._blob_bytes += length
+
+    def data(self, piece: bytes) -> None:
+        """The next bytes of the binary."""
+        self._hash.update(piece)
+
+    def result(self) -> ContentDigest:
+        """The counts and the digest, when the first node has ended."""
         return ContentDigest(
             self._nodes, self._properties, self._blob_bytes, self._hash.hexdigest()
         )
-
-    def _enter(self, node: NodeState) -> None:
-        if node.id in self._above:
-            raise FormatError("a node is its own ancestor", 0, f"record {node.id}")
-        self._nodes += 1
-        self._hash.update(b"N")
-        for name, prop in sorted(node.properties(), key=lambda item: utf16_key(item[0])):
-            self._property(name, prop)
-        children = sorted(node.child_ids(), key=lambda item: utf16_key(item[0]))
-        self._path.append((node.id, iter(children)))
-        self._above.add(node.id)
-
-    def _property(self, name: str, prop: Property) -> None:
-        self._properties += 1
-        self._hash.update(b"P")
-        self._string(name.encode())
-        self._hash.update(_SHAPE.pack(prop.type, prop.array, len(prop.values)))
-        for value in prop.values:
-            self._value(name, value)
-
-    def _value(self, name: str, value: Value) -> None:
-        if isinstance(value, StoredBlob):
-            self._blob(value)
-        elif isinstance(value, str):
-            self._string(value.encode())
-        elif isinstance(value, ExternalBlob):
-            raise ContentError(
-                f"property {name} is kept in an external blob store as {value.blob_id:.80}; "
-                "the digest needs its bytes"
-            )
-
-    def _blob(self, blob: StoredBlob) -> None:
-        self._hash.update(_U64.pack(blob.length))
-        self._blob_bytes += blob.length
-        for piece in self._root.reader.blob_pieces(blob):
-            self._hash.update(piece)
-
-    def _string(self, raw: bytes) -> None:
-        self._hash.update(_U32.pack(len(raw)))
-        self._hash.update(raw)
