@@ -34,6 +34,7 @@ def report(slave: SlaveService) -> Document:
         "last_failure": told.trouble,
         "cleanups": told.cleanups,
         "cleanup_failures": told.cleanup_failures,
+        "cleanup_due": slave.copy.cleanup_due if slave.copy else None,
         "attempts_to_connect": slave.attempts,
         "bytes_received": slave.received,
         "tls": expiries(slave.expiries(), now),

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from copies import sound, write
+from crash import Drive, RecordingDisk, crashes
 from repository_models import MemorySink
 from stores import QuickDisk
 
 from tarfailover.errors import FormatError, NoHeadError, SegmentMissingError
+from tarfailover.format.gclog import GcLine
 from tarfailover.format.segment import BLOB_ID, external_blob_ids
 from tarfailover.ids import Generation, SegmentId, is_bulk
 from tarfailover.repository.commit import CHECKPOINTS, ROOT, RepositoryWriter
@@ -20,6 +22,7 @@ from tarfailover.repository.nodes import NodeState
 from tarfailover.repository.reader import RecordReader
 from tarfailover.repository.records import Draft, node_draft, value_draft
 from tarfailover.repository.values import ExternalBlob, Property
+from tarfailover.store import gcfile
 from tarfailover.store.cleanup.marks import Rule
 from tarfailover.store.cleanup.run import Cleanup
 from tarfailover.store.writer import StoreWriter
@@ -27,8 +30,10 @@ from tarfailover.store.writer import StoreWriter
 ONLY_NEW = Rule(retained=1, ahead=False, newer=True)
 
 
-def opened(directory: Path, limit: int = 2**20) -> StoreWriter:
-    return StoreWriter.open(directory, tar_limit=limit, disk=QuickDisk())
+def opened(directory: Path, disk: QuickDisk | None = None) -> StoreWriter:
+    return StoreWriter.open(
+        directory, create=True, tar_limit=2**20, disk=disk or QuickDisk(), clock=lambda: 1.0
+    )
 
 
 def compacted(sink: StoreWriter | MemorySink, seed: int = 1) -> Compacted:
@@ -171,3 +176,33 @@ def test_a_node_below_itself_is_no_endless_work() -> None:
     sink.commit(own, 2)
     with pytest.raises(FormatError):
         compacted(sink)
+
+
+def test_whenever_the_machine_dies_the_content_is_there(tmp_path: Path) -> None:
+    """Before the new head is durable, and while the old one is removed."""
+    store = tmp_path / "store"
+    with opened(store) as writer:
+        repository = RepositoryWriter(writer, random.Random(4).randbytes, wid="w", now=lambda: 1)
+        for number in range(3):
+            top = repository.super_root()
+            top.child(ROOT).child(f"n{number}").set("b", Property.of(bytes(20_000)))
+            repository.commit(top)
+        before = digest(writer)
+    drive = Drive.of(store)
+    disk = RecordingDisk(drive)
+    with opened(store, disk) as writer:
+        old, new = writer.head, compacted(writer).head
+        disk.say(new)
+        clean(writer)
+        gcfile.append(store, GcLine(1, 1, 1, 1, 1, 1, new), disk)
+    promised = False
+    tried = 0
+    for step in disk.steps:
+        promised = promised or step.kind == "said"
+        drive.apply(step)
+        for _, left in crashes(drive):
+            with opened(left.write_to(tmp_path / "crashed")) as writer:
+                assert writer.head == new or (writer.head == old and not promised)
+                assert digest(writer) == before
+            tried += 1
+    assert promised and tried > 50

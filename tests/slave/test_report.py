@@ -23,7 +23,7 @@ FIELDS = {
     "role", "version", "time", "started", "state", "why", "since", "store", "master",
     "master_software", "repository", "epoch", "head", "head_time", "lag_seconds",
     "answer_age_seconds", "transfer", "cycles", "failures", "failures_by_kind", "last_failure",
-    "cleanups", "cleanup_failures", "attempts_to_connect", "bytes_received", "tls",
+    "cleanups", "cleanup_failures", "cleanup_due", "attempts_to_connect", "bytes_received", "tls",
 }  # fmt: skip
 
 
