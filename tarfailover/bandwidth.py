@@ -8,6 +8,8 @@ CREDIT = 0.1
 """Seconds of its rate that a bucket saves while nobody uses it: what a late timer lost, no more."""
 SHORTEST = 0.002
 """Seconds below which a wait is none: a reactor is not more exact."""
+LONGEST = 60.0
+"""Seconds of waiting that no debt causes: where more are left, the clock was set back."""
 LEAST_RATE = 64 * 1024
 """The lowest limit that may be set, in bytes a second: below it, deadlines would pass."""
 
@@ -37,5 +39,8 @@ class Bucket:
 
     def wait(self) -> float:
         """Seconds until something may be spent."""
-        left = self._paid - self._seconds() if self.rate else 0.0
+        now = self._seconds()
+        if self._paid - now > LONGEST:
+            self._paid = now
+        left = self._paid - now if self.rate else 0.0
         return left if left >= SHORTEST else 0.0

@@ -59,3 +59,13 @@ def test_a_debt_stays_as_many_bytes_with_another_rate() -> None:
     assert bucket.wait() == 0
     bucket.set(1000)
     assert bucket.wait() == 0
+
+
+def test_a_clock_that_is_set_back_does_not_stop_everything() -> None:
+    now = [10_000.0]
+    bucket = Bucket(lambda: now[0], LEAST_RATE)
+    bucket.spend(LEAST_RATE)
+    now[0] -= 3600
+    assert bucket.wait() == 0
+    bucket.spend(LEAST_RATE)
+    assert bucket.wait() == pytest.approx(1, abs=CREDIT)

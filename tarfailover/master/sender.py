@@ -151,6 +151,7 @@ class Sender:
     def say(self, frame: bytes) -> None:
         """Write a frame now, between two frames of what is under way; it is not held back."""
         rest = self._slices.rest_of_frame()
+        self.sent += len(rest)
         self._lane.spent(len(rest) + len(frame))
         self._transport.write(rest + frame)
 
@@ -234,6 +235,8 @@ class Sender:
             self._close_all()
             return
         told = _told(failure)
+        if self.packing is not None:
+            self.packing.rest()  # what was packed last is perhaps not sent
         source = self._sources.popleft()
         source.close()
         self._ready.append(Chunk(framed(source.request, told)))

@@ -21,6 +21,9 @@ ROUND = 1.0
 LEAST_SLICE = 1024
 """Bytes that are given at a time, at the least."""
 
+MOST_AHEAD = 256 * 1024
+"""Bytes written without asking that are remembered for the next slices."""
+
 Grant = Callable[[int], None]
 """Is called once, with the number of bytes that may be written."""
 
@@ -99,6 +102,8 @@ class Lane:
         self._throttle = throttle
         self.bucket = Bucket(throttle.clock.seconds, throttle.rate_each)
         self._asked: tuple[int, Grant] | None = None
+        self._ahead = 0
+        """Bytes that went without asking, and are missing from the next slices."""
         self._later: IDelayedCall | None = None
 
     @property
@@ -119,6 +124,11 @@ class Lane:
 
     def spent(self, size: int) -> None:
         """Count what was written without asking."""
+        if self.rate:
+            self._ahead = min(self._ahead + size, MOST_AHEAD)
+            self._spend(size)
+
+    def _spend(self, size: int) -> None:
         self.bucket.spend(size)
         self._throttle.bucket.spend(size)
 
@@ -155,7 +165,12 @@ class Lane:
         """It is this client's turn."""
         if self._asked is None:
             return
+        taken = min(slice_, self._ahead) if self.rate else self._ahead
+        self._ahead -= taken
+        if self.rate and taken == slice_:
+            self._throttle.stand(self)  # it had this slice before
+            return
         (wanted, grant), self._asked = self._asked, None
-        size = min(wanted, slice_) if self.rate else wanted
-        self.spent(size)
+        size = min(wanted, slice_ - taken) if self.rate else wanted
+        self._spend(size)
         grant(size)

@@ -184,3 +184,17 @@ def test_who_leaves_is_granted_nothing() -> None:
     assert len(throttle.lanes) == 2
     finish(clock, clients[1:])
     assert not throttle.lanes
+
+
+def test_who_writes_without_asking_gets_no_more_than_others() -> None:
+    clock = Clock()
+    clients = started(Throttle(clock, MIB, 0), 4)
+    unasked = 0
+    for _ in range(100):
+        run(clock, 0.04)
+        clients[0].lane.spent(5000)
+        unasked += 5000
+    sent = [clients[0].sent + unasked, *(client.sent for client in clients[1:])]
+    assert sum(sent) == pytest.approx(4 * MIB, rel=0.05)
+    assert sent == pytest.approx([MIB] * 4, rel=0.1)
+    finish(clock, clients)
