@@ -15,7 +15,7 @@ from tarfailover.config import MasterConfig
 from tarfailover.errors import TarFailoverError
 from tarfailover.master.report import health, report
 from tarfailover.master.service import MasterService
-from tarfailover.reload import Reload
+from tarfailover.reload import MASTER_LIVE, Reload
 from tarfailover.run_tap import (
     fatal,
     keep_buffers,
@@ -51,5 +51,5 @@ def makeService(options: Any) -> IService:  # noqa: N802 - Twisted's name
     stop_on_signals(reactor)
     merged = options["merged"]
     master = MasterService(merged, reactor, fatal(reactor))
-    reload_on_hangup(reactor, Reload(master, options["load"]))
+    reload_on_hangup(reactor, Reload(master, options["load"], MASTER_LIVE))
     return with_status(master, merged, reactor, partial(report, master), partial(health, master))

@@ -16,25 +16,73 @@ from twisted.python.failure import Failure
 from tarfailover.errors import TarFailoverError
 from tarfailover.settings import Setting, table
 
+MASTER_LIVE = frozenset(
+    {
+        "allowed_client_ip_ranges",
+        "names_refresh",
+        "deadline_names",
+        "allowed_slaves",
+        "scan_interval",
+        "deadline_tls_handshake",
+        "deadline_hello",
+        "deadline_request",
+        "deadline_idle_client",
+        "deadline_slow_reader",
+        "deadline_disk",
+        "deadline_drain",
+        "max_clients",
+        "max_clients_per_address",
+        "max_strangers",
+        "max_requests",
+        "max_queued",
+        "connect_rate",
+        "connect_burst",
+        "send_buffer",
+    }
+)
+"""Settings that can be changed while a master runs."""
+SLAVE_LIVE = frozenset(
+    {
+        "interval",
+        "poll_wait",
+        "deadline_connect",
+        "deadline_tls_handshake",
+        "deadline_hello",
+        "deadline_answer",
+        "deadline_idle",
+        "deadline_write_stall",
+        "deadline_progress",
+        "deadline_drain",
+        "retry_initial",
+        "retry_max",
+        "window_max",
+        "receive_buffer",
+    }
+)
+"""Settings that can be changed while a slave runs."""
+
 
 class Reloadable(Protocol):
-    """A service whose settings can be changed while it runs, those in `LIVE` at least."""
+    """A service some of whose settings can be changed while it runs."""
 
-    LIVE: frozenset[str]
     config: Any
 
     def reconfigure(self, config: Any) -> None:
-        """Use `config` from now on, which differs in `LIVE` alone."""
+        """Use `config` from now on, which differs in those settings alone."""
 
 
 class Reload:
-    """Called, it reads the configuration with `load` and gives what is new to `service`."""
+    """Called, it reads the configuration with `load` and gives what is new to `service`.
+
+    `live` are the settings that can be changed while it runs.
+    """
 
     log = Logger()
 
-    def __init__(self, service: Reloadable, load: Callable[[], Any]) -> None:
+    def __init__(self, service: Reloadable, load: Callable[[], Any], live: frozenset[str]) -> None:
         self._service = service
         self._load = load
+        self._live = live
 
     def __call__(self) -> None:
         """Read it again; never raises."""
@@ -46,7 +94,7 @@ class Reload:
             self.log.failure("the settings could not be read again", Failure())
 
     def _apply(self, new: Any) -> None:
-        old, live = self._service.config, self._service.LIVE
+        old, live = self._service.config, self._live
         changed = [
             row for row in table(type(old)) if getattr(old, row.field) != getattr(new, row.field)
         ]

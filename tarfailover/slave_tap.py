@@ -13,7 +13,7 @@ from twisted.python import usage
 from tarfailover import config
 from tarfailover.config import SlaveConfig
 from tarfailover.errors import TarFailoverError
-from tarfailover.reload import Reload
+from tarfailover.reload import SLAVE_LIVE, Reload
 from tarfailover.run_tap import (
     fatal,
     keep_buffers,
@@ -51,5 +51,5 @@ def makeService(options: Any) -> IService:  # noqa: N802 - Twisted's name
     stop_on_signals(reactor)
     merged = options["merged"]
     slave = SlaveService(merged, reactor, fatal(reactor))
-    reload_on_hangup(reactor, Reload(slave, options["load"]))
+    reload_on_hangup(reactor, Reload(slave, options["load"], SLAVE_LIVE))
     return with_status(slave, merged, reactor, partial(report, slave), partial(health, slave))

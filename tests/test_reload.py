@@ -15,10 +15,9 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from tarfailover.config import MasterConfig, SlaveConfig, settings
 from tarfailover.errors import ConfigError
-from tarfailover.master.service import LIVE as MASTER_LIVE
-from tarfailover.reload import Reload
+from tarfailover.master.service import MasterService
+from tarfailover.reload import MASTER_LIVE, SLAVE_LIVE, Reload
 from tarfailover.slave import status
-from tarfailover.slave.service import LIVE as SLAVE_LIVE
 
 SAMPLES = chain(4)
 
@@ -44,8 +43,6 @@ def log() -> Iterator[list[str]]:
 class Service:
     """A service that keeps what it was told."""
 
-    LIVE = frozenset({"interval", "poll_wait"})
-
     def __init__(self) -> None:
         self.config = SlaveConfig(store=Path("copy"))
         self.fault: Exception | None = None
@@ -57,7 +54,8 @@ class Service:
 
 
 def read_again(service: Any, **changed: Any) -> None:
-    Reload(service, lambda: dataclasses.replace(service.config, **changed))()
+    live = MASTER_LIVE if isinstance(service, MasterService) else SLAVE_LIVE
+    Reload(service, lambda: dataclasses.replace(service.config, **changed), live)()
 
 
 def test_what_can_be_changed_is_and_the_rest_waits_for_a_restart(log: list[str]) -> None:
@@ -83,7 +81,7 @@ def test_a_bad_file_changes_nothing(log: list[str]) -> None:
     def load() -> SlaveConfig:
         raise ConfigError("slave.config, line 3: unknown property")
 
-    Reload(service, load)()
+    Reload(service, load, SLAVE_LIVE)()
     assert service.config is before
     assert log == ["error slave.config, line 3: unknown property; all settings stay as they were"]
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.protocol import Factory, Protocol
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
 from tarfailover import sockets
 from tarfailover.sockets import acknowledged, set_buffer, tune
@@ -138,6 +140,9 @@ def test_the_kernel_tells_what_the_other_side_has_taken() -> None:
             told = acknowledged(Connection(ours))
             if not told:
                 pytest.skip("this kernel does not tell what was acknowledged")
+            below_tls = ProtocolWrapper(WrappingFactory(Factory()), Protocol())
+            below_tls.transport = Connection(ours)
+            assert acknowledged(below_tls) == told
             # The kernel counts the SYN as a byte.
             assert 100 <= told <= 101
             ours.setblocking(False)

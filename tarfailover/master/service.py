@@ -40,29 +40,6 @@ LEAST_DRAIN = 0.5
 
 
 _NAMING = ("allowed_client_ip_ranges", "names_refresh", "deadline_names")
-LIVE = frozenset(
-    {
-        *_NAMING,
-        "allowed_slaves",
-        "scan_interval",
-        "deadline_tls_handshake",
-        "deadline_hello",
-        "deadline_request",
-        "deadline_idle_client",
-        "deadline_slow_reader",
-        "deadline_disk",
-        "deadline_drain",
-        "max_clients",
-        "max_clients_per_address",
-        "max_strangers",
-        "max_requests",
-        "max_queued",
-        "connect_rate",
-        "connect_burst",
-        "send_buffer",
-    }
-)
-"""Settings that can be changed while a master runs."""
 
 
 class MasterService(Service):
@@ -72,7 +49,6 @@ class MasterService(Service):
     """
 
     log = Logger()
-    LIVE = LIVE
 
     def __init__(
         self, config: MasterConfig, reactor: Any, fatal: Callable[[TarFailoverError], None]

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tarfailover.errors import DivergedError
+from tarfailover.format import manifest
 from tarfailover.format.journal import NAME as JOURNAL
 from tarfailover.ids import RecordId
 from tarfailover.store import journal
@@ -177,7 +178,9 @@ class Copy:
         try:
             self.writer.close()
         finally:
-            self._state.save(self.directory, self._disk)
+            # Not into the empty directory below a disk that is not mounted any more.
+            if (self.directory / manifest.NAME).exists():
+                self._state.save(self.directory, self._disk)
 
 
 def _check_heads(

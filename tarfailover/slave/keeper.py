@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from tarfailover.config import SlaveConfig
+from tarfailover.errors import DamagedStoreError
+from tarfailover.format import manifest
 from tarfailover.slave.copy import Copy
 from tarfailover.store.durable import Disk
 
@@ -16,15 +18,24 @@ class Keeper:
     def __init__(self) -> None:
         self.disk = Disk()
         self._open: Copy | None = None
+        self._had_store = False
 
     def open(self, config: SlaveConfig) -> Copy:
         """Open the copy; one whose end nobody waited for is closed first.
 
-        Raises as `Copy.open` does.
+        Raises DamagedStoreError if all of it vanished since it was open, and as `Copy.open`
+        does.
         """
         self.close()
+        if self._had_store and not (config.store / manifest.NAME).exists():
+            # An empty directory is where a disk is not mounted any more, on another disk.
+            raise DamagedStoreError(
+                f"{config.store}: the copy that was here is gone; is its disk mounted? To begin a "
+                "new copy, start the slave anew"
+            )
         accept = config.accept_new_history
         self._open = Copy.open(config.store, accept_new_history=accept, disk=self.disk)
+        self._had_store = True
         return self._open
 
     def close(self) -> None:

@@ -40,26 +40,6 @@ from tarfailover.wire.messages import HeadIs, Hello, Welcome, printable
 from tarfailover.wire.negotiate import compression_offered
 from tarfailover.workers import Workers
 
-LIVE = frozenset(
-    {
-        "interval",
-        "poll_wait",
-        "deadline_connect",
-        "deadline_tls_handshake",
-        "deadline_hello",
-        "deadline_answer",
-        "deadline_idle",
-        "deadline_write_stall",
-        "deadline_progress",
-        "deadline_drain",
-        "retry_initial",
-        "retry_max",
-        "window_max",
-        "receive_buffer",
-    }
-)
-"""Settings that can be changed while a slave runs."""
-
 T = TypeVar("T")
 
 
@@ -70,7 +50,6 @@ class SlaveService(Service):
     """
 
     log = Logger()
-    LIVE = LIVE
 
     def __init__(
         self, config: SlaveConfig, reactor: Any, fatal: Callable[[TarFailoverError], None]
@@ -161,11 +140,19 @@ class SlaveService(Service):
 
     # starting and stopping
 
+    @property
+    def _started(self) -> bool:
+        """Whether the copy was opened, and a connection begun."""
+        return self.attempts > 0
+
     def startService(self) -> None:  # noqa: N802 - Twisted's name
         """Open the copy, then connect."""
         super().startService()  # type: ignore[no-untyped-call]
         self._workers.start()
         self._watchdog.start()
+        self._begin()
+
+    def _begin(self) -> None:
         opened = self._in_thread(self._keeper.open, self.config).addCallback(self._opened)
         opened.addCallback(self._start)
         opened.addErrback(self._cannot_start)
@@ -178,7 +165,7 @@ class SlaveService(Service):
         self.log.info("{store}: {head}", store=str(copy.directory), head=head)
 
     def _start(self, _: object) -> None:
-        if not self.running:
+        if not self.running or self._started:
             return
         if rules.uses_tls(self.config):
             self._security = SlaveSecurity(self.config, self._factory, self._reactor, self._lost)
@@ -384,7 +371,9 @@ class SlaveService(Service):
             self._workers.done,
             self._factory.attempts,
         ]
-        if protocol is None:
+        if not self._started:
+            what, more = "the store to be opened", 0.0
+        elif protocol is None:
             what, more = "a connection", 2 * config.retry_max + config.deadline_connect
             more += config.deadline_tls_handshake + config.deadline_hello
         elif self._busy:
@@ -412,6 +401,9 @@ class SlaveService(Service):
 
     def _begin_anew(self) -> None:
         """Whatever should have begun the next cycle, or made the next connection, did not."""
+        if not self._started:
+            self._begin()
+            return
         if self._protocol is None:
             self._factory.connect_now()
         if self._ticking.running:

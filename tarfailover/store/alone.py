@@ -8,12 +8,12 @@ compared with what this process left there.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from tarfailover.errors import DamagedStoreError
 from tarfailover.format.tar import TarName
+from tarfailover.store.directory import tar_names
 from tarfailover.store.durable import told
 from tarfailover.store.journalfile import JournalFile
 from tarfailover.store.tarreader import TarReader
@@ -51,6 +51,10 @@ class Alone:
         return journal.intruder()
 
     def _tars(self) -> dict[TarName, int]:
-        with told("list", self._directory), os.scandir(self._directory) as entries:
-            named = [(TarName.parse(entry.name), entry.inode()) for entry in entries]
-        return {name: inode for name, inode in named if name is not None}
+        found: dict[TarName, int] = {}
+        for name in tar_names(self._directory):
+            path = self._directory / str(name)
+            with told("look at", path):
+                # Not the inode in the directory's entry: some file systems have another there.
+                found[name] = path.stat().st_ino
+        return found

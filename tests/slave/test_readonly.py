@@ -188,6 +188,26 @@ def test_a_file_that_was_removed_is_brought_again(
         assert follower.head().record == head_in(NEW.segment)
 
 
+def test_a_disk_that_is_not_mounted_any_more_gets_no_second_copy(
+    rig: Rig, master: MasterSide, slave: SlaveSide, tmp_path: Path
+) -> None:
+    """What is seen then is the empty directory below the mount, on another disk."""
+    copy = tmp_path / "copy"
+    copy.rename(tmp_path / "away")
+    copy.mkdir()
+    new_head(master)
+    rig.pass_time(60, step=1)
+    assert slave.state == status.FAILED
+    assert "is its disk mounted?" in slave.service.status.why
+    assert not list(copy.iterdir())
+    copy.rmdir()
+    (tmp_path / "away").rename(copy)
+    rig.pass_time(61, step=1)
+    assert slave.state == status.IN_SYNC
+    assert slave.head == head_in(NEW.segment)
+    finish(slave, master)
+
+
 def test_the_copy_can_be_read_only_for_others(
     slave: SlaveSide, master: MasterSide, tmp_path: Path
 ) -> None:

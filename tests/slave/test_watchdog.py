@@ -232,6 +232,24 @@ def test_a_store_whose_end_or_beginning_is_never_heard_of(
     finish(slave, master)
 
 
+@pytest.mark.parametrize("done", [False, True])
+def test_a_start_whose_end_is_never_heard_of(
+    rig: Rig, store: Path, tmp_path: Path, done: bool
+) -> None:
+    master = served(rig, store)
+    slave = SlaveSide(rig, tmp_path / "copy", **SETTINGS)
+    in_thread("open", done=done)(slave, pytest.MonkeyPatch())
+    whys = Whys(slave)
+    slave.start()
+    assert slave.state == status.CONNECTING and not rig.attempts
+    rig.pass_time(SECONDS + 2, step=1)
+    (found,) = whys.stuck()
+    assert found.endswith("while waiting for the store to be opened")
+    assert slave.state == status.IN_SYNC
+    assert len(rig.attempts) == 1
+    finish(slave, master)
+
+
 def test_a_long_poll_is_no_standstill(rig: Rig, store: Path, tmp_path: Path) -> None:
     master = served(rig, store)
     slave = SlaveSide(rig, tmp_path / "copy", deadline_progress=3.0, poll_wait=60.0).start()
