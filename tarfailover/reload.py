@@ -38,6 +38,8 @@ MASTER_LIVE = frozenset(
         "connect_rate",
         "connect_burst",
         "send_buffer",
+        "rate_limit",
+        "rate_limit_client",
     }
 )
 """Settings that can be changed while a master runs."""
@@ -57,6 +59,7 @@ SLAVE_LIVE = frozenset(
         "retry_max",
         "window_max",
         "receive_buffer",
+        "rate_limit",
     }
 )
 """Settings that can be changed while a slave runs."""

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from links import Rig
-from sides import MasterProgram, SlaveSide, chain, served, store_of
+from sides import MasterProgram, SlaveSide, chain, large, served, store_of
 from twisted.internet.address import IPv4Address
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
+from tarfailover.bandwidth import LEAST_RATE
 from tarfailover.config import MasterConfig, SlaveConfig, settings
 from tarfailover.errors import ConfigError
 from tarfailover.master.service import MasterService
@@ -220,3 +221,23 @@ def test_a_master_that_has_not_begun_is_told_too(rig: Rig, tmp_path: Path) -> No
     rig.settle()
     assert master.service.factory is not None and master.service.factory.room.clients == 1
     master.stop()
+
+
+# rates
+
+
+def test_a_rate_counts_in_the_middle_of_a_transfer(rig: Rig, tmp_path: Path) -> None:
+    """On both sides: 8 MB take two minutes at the least rate, and no time without a limit."""
+    store = store_of(tmp_path / "s", large(40))
+    for side in ("slave", "master"):
+        slow = {"rate_limit": LEAST_RATE}
+        master = MasterProgram(rig, store, **(slow if side == "master" else {})).start()
+        slave = SlaveSide(rig, tmp_path / side, **(slow if side == "slave" else {})).start()
+        rig.pass_time(20, step=0.5)
+        assert slave.state == status.SYNCING, side
+        read_again(slave.service if side == "slave" else master.service, rate_limit=0)
+        rig.pass_time(60, step=0.5)
+        assert slave.state == status.IN_SYNC, side
+        assert len(slave.service.status.kinds) == 0
+        slave.stop()
+        master.stop()

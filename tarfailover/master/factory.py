@@ -115,6 +115,7 @@ class MasterFactory(Factory):
     def reconfigure(self, config: MasterConfig) -> None:
         """Use `config` from now on; for the deadlines of a client, from the next one on."""
         self.config = config
+        self.set_rates(config.rate_limit, config.rate_limit_client)
         self.fit()
 
     def emptied(self) -> Deferred[None]:

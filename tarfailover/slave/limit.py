@@ -53,6 +53,10 @@ class ReadLimit:
             self._later = self._clock.callLater(wait, self._waited)
             self._pause()
 
+    def set(self, rate: int) -> None:
+        """Another rate, from the next read on."""
+        self._bucket.set(rate)
+
     def stop(self) -> None:
         """The connection is gone."""
         later, self._later = self._later, None

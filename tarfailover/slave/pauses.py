@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
 FACTOR = 2.0
 """By which each pause is longer than the one before."""
 JITTER = 0.1
@@ -36,3 +38,28 @@ class Pauses:
     def reset(self) -> None:
         """All went well: begin with the first one."""
         self._seconds = self._first
+
+
+class Again:
+    """Calls `what` after a pause, once for each `plan`; `clock` is the reactor."""
+
+    def __init__(self, clock: IReactorTime, pauses: Pauses, what: Callable[[], None]) -> None:
+        self.pauses = pauses
+        self._clock = clock
+        self._what = what
+        self._call: IDelayedCall | None = None
+
+    def plan(self) -> None:
+        """Call it after the next pause."""
+        self.forget()
+        self._call = self._clock.callLater(self.pauses.next(), self._now)
+
+    def forget(self) -> None:
+        """Do not call it, if that was planned."""
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+
+    def _now(self) -> None:
+        self._call = None
+        self._what()

@@ -141,6 +141,10 @@ class SlaveProtocol(FrameReceiver):
     def _went(self) -> int:
         return acknowledged(self.transport)
 
+    def reconfigure(self, config: SlaveConfig) -> None:
+        """Read at another rate; the deadlines of this connection stay what they are."""
+        self._limit.set(config.rate_limit)
+
     # the connection
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name

@@ -15,18 +15,18 @@ from typing import Any, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tarfailover.config import SlaveConfig
 from tarfailover.errors import DeadlineError, LinkError, TarFailoverError
-from tarfailover.slave import pauses, status
+from tarfailover.slave import status
 from tarfailover.slave.cleaning import Cleaning
 from tarfailover.slave.copy import Copy
 from tarfailover.slave.factory import SlaveFactory
 from tarfailover.slave.keeper import Keeper, nothing
+from tarfailover.slave.pauses import Again, Pauses
 from tarfailover.slave.protocol import SlaveProtocol
 from tarfailover.slave.pull import Pull
 from tarfailover.slave.security import SlaveSecurity
@@ -87,8 +87,7 @@ class SlaveService(Service):
         self._watchdog = Watchdog(reactor, self._look, self._stuck, self.status.go_on)
         self._given_up: DeadlineError | None = None
         """Why the watchdog ends the cycle."""
-        self._pauses = pauses.Pauses(config.retry_initial, config.interval)
-        self._again: IDelayedCall | None = None
+        self._again = Again(reactor, Pauses(config.retry_initial, config.interval), self._tick)
         self._cleaning = Cleaning(
             config, self.status, lambda copy: self._in_thread(copy.clean), reactor.seconds
         )
@@ -113,7 +112,9 @@ class SlaveService(Service):
         if self._security is not None:
             self._security.reconfigure(config)
         self._window.limit = config.window_max
-        self._pauses = pauses.Pauses(config.retry_initial, config.interval)
+        self._again.pauses = Pauses(config.retry_initial, config.interval)
+        if self._protocol is not None:
+            self._protocol.reconfigure(config)
         self._ticking.interval = config.interval
         if self._ticking.running:
             self._ticking.reset()
@@ -142,8 +143,7 @@ class SlaveService(Service):
 
     @property
     def _started(self) -> bool:
-        """Whether the copy was opened, and a connection begun."""
-        return self.attempts > 0
+        return self.attempts > 0  # the copy was opened, and a connection begun
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
         """Open the copy, then connect."""
@@ -158,11 +158,11 @@ class SlaveService(Service):
         opened.addErrback(self._cannot_start)
 
     def _opened(self, copy: Copy) -> None:
-        self.copy = copy
+        self.copy, store = copy, str(copy.directory)
         for repair in copy.writer.repairs:
-            self.log.warn("{store}: {repair}", store=str(copy.directory), repair=repair)
+            self.log.warn("{store}: {repair}", store=store, repair=repair)
         head = f"head {copy.head}" if copy.head else "no head yet"
-        self.log.info("{store}: {head}", store=str(copy.directory), head=head)
+        self.log.info("{store}: {head}", store=store, head=head)
 
     def _start(self, _: object) -> None:
         if not self.running or self._started:
@@ -183,7 +183,7 @@ class SlaveService(Service):
 
     async def _stop(self) -> None:
         self._watchdog.stop()
-        self._no_pause()
+        self._again.forget()
         if self._ticking.running:
             self._ticking.stop()
         self._factory.stop()
@@ -236,7 +236,7 @@ class SlaveService(Service):
         self._tick()
 
     def _lost(self, protocol: SlaveProtocol | None, error: LinkError) -> None:
-        self._no_pause()
+        self._again.forget()
         self._received += protocol.received if protocol else 0
         if protocol is self._protocol:
             self._protocol = None
@@ -248,7 +248,7 @@ class SlaveService(Service):
 
     def _tick(self) -> None:
         """Begin a cycle unless one is under way; never raises."""
-        self._no_pause()
+        self._again.forget()
         if not self._busy and self._protocol is not None and self.running:
             self._busy = True
             self._cycles = Deferred.fromCoroutine(self._run(self._protocol))
@@ -282,7 +282,7 @@ class SlaveService(Service):
             await self._failed(protocol, self._outcome(Failure()))
             return False
         self._factory.worked()
-        self._pauses.reset()
+        self._again.pauses.reset()
         return again
 
     def _outcome(self, failure: Failure) -> TarFailoverError:
@@ -299,15 +299,9 @@ class SlaveService(Service):
         if Status.needs_new_connection(error):
             protocol.fail(self._counted)
         elif self.running and protocol is self._protocol:
-            self._again = self._reactor.callLater(self._pauses.next(), self._tick)
+            self._again.plan()
         if Status.needs_new_store(error) or error is self._given_up:
             await self._close()
-
-    def _no_pause(self) -> None:
-        """The next cycle begins, or the connection that it would use is gone."""
-        again, self._again = self._again, None
-        if again is not None and again.active():
-            again.cancel()
 
     async def _one_cycle(self, protocol: SlaveProtocol) -> bool:
         """Ask, pull, commit; tells whether the next cycle may begin at once."""
@@ -364,13 +358,8 @@ class SlaveService(Service):
         job = self._workers.longest()
         if job is not None:
             return Wait(f"the store's thread, at {job.name}", job, config.deadline_progress, True)
-        protocol = self._protocol
-        mark: list[object] = [
-            self.status.cycles,
-            self._step,
-            self._workers.done,
-            self._factory.attempts,
-        ]
+        protocol, done = self._protocol, self._workers.done
+        mark: list[object] = [self.status.cycles, self._step, done, self.attempts]
         if not self._started:
             what, more = "the store to be opened", 0.0
         elif protocol is None:

@@ -280,7 +280,7 @@ class SlaveSide:
         self.service._in_thread = self.work.run
         self.service._keeper.disk = QuickDisk()
         self.service._factory.jitter = None
-        self.service._pauses._chance = lambda seconds: seconds
+        self.service._again.pauses._chance = lambda seconds: seconds
         self.service.status.watchers.append(self._moved)
         self.stopped: list[object] = []
 
