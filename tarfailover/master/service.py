@@ -141,6 +141,9 @@ class MasterService(Service):
         super().startService()  # type: ignore[no-untyped-call]
         self._workers.start()
         self._watchdog.start()
+        self._begin()
+
+    def _begin(self) -> None:
         opened = self._in_thread(_open, self.config)
         opened.addCallback(self._opened)
         opened.addErrback(self._failed)
@@ -154,7 +157,7 @@ class MasterService(Service):
 
     def _opened(self, found: tuple[Follower, int]) -> Deferred[None] | None:
         follower, epoch = found
-        if not self.running:
+        if not self.running or self.factory is not None:
             follower.close()
             return None
         self._follower = follower
@@ -207,6 +210,11 @@ class MasterService(Service):
     def _listening(self, port: IListeningPort) -> None:
         self.port = port
         self.log.info("listening on {where}", where=_where(port))
+        self._look_on()
+
+    def _look_on(self) -> None:
+        if self._looking is not None and self._looking.running:
+            self._looking.stop()
         self._looking = LoopingCall(self._look)
         self._looking.clock = self._reactor
         self._looking.start(self.config.scan_interval, now=False)
@@ -249,6 +257,9 @@ class MasterService(Service):
         self.log.error("{why}", why=why)
         if self.factory is not None:
             self.factory.go_blind(why)
+        if self._workers.longest() is None:
+            # Nobody is at it any more: what came of it was lost.
+            (self._look_on if self.port else self._begin)()
 
     def _going(self) -> None:
         self.log.info("{store} can be looked at again", store=str(self.config.store))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from links import BUFFER, KERNEL, Link, Rig
@@ -189,6 +190,34 @@ def test_a_disk_that_hangs_at_the_start_is_told(rig: Rig, tmp_path: Path, log: l
     rig.settle()
     assert rig.master is not None
     master.stop()
+
+
+@pytest.mark.parametrize("name", ["_open", "refresh"])
+def test_a_look_whose_end_is_never_heard_of(rig: Rig, tmp_path: Path, name: str) -> None:
+    """The loop would wait for it for ever."""
+    master = MasterProgram(rig, store_of(tmp_path / "s", SAMPLES), scan_interval=1.0)
+    run, lost = master.work.run, list[object]()
+
+    def losing(function: Callable[..., Any], *args: Any, **named: Any) -> Deferred[Any]:
+        if function.__name__ != name or lost:
+            return run(function, *args, **named)
+        lost.append(None)
+        return Deferred()
+
+    master.service._in_thread = losing
+    master.start()
+    if master.service.factory is not None:
+        master.service.factory.in_thread = losing
+    slave = SlaveSide(rig, tmp_path / "copy").start()
+    rig.pass_time(59, step=1)
+    assert lost
+    rig.pass_time(30, step=1)
+    assert slave.state == status.IN_SYNC
+    assert master.service.looks > 5
+    assert master.service.factory is not None and not master.service.factory.blind
+    slave.stop()
+    master.stop()
+    assert not rig.delayed
 
 
 def test_a_port_that_does_not_close_does_not_keep_the_process(
