@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cells import MIDDLE, PLAIN_LINK, Cell, World, run, template
+from cells import MIDDLE, Cell, run
 from failing import BLACKHOLE, CUT, DOWN, FLIP, TRICKLE, UP, Strike
 from matrix import Report
+from worlds import PLAIN_LINK, Setup, World
 
 from tarfailover.deadline import Deadline
 from tarfailover.errors import TarFailoverError
@@ -25,17 +26,17 @@ from tarfailover.wire.stream import Segment, StreamParser
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return template(tmp_path_factory.mktemp("harness") / "store")
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    return Setup.made(tmp_path_factory.mktemp("harness"))
 
 
 @pytest.fixture
-def found(store: Path, tmp_path: Path) -> Callable[[str, str, int, str], str]:
+def found(setup: Setup, tmp_path: Path) -> Callable[[str, str, int, str], str]:
     """What the matrix says of a cell, '' if all is well."""
 
     def say(does: str, phase: str, at: int, direction: str = DOWN) -> str:
         amount = 4 if does == FLIP else 1
-        world = World(tmp_path, store, None, Strike(does, direction, phase, at, amount))
+        world = World(tmp_path, setup, PLAIN_LINK, Strike(does, direction, phase, at, amount))
         cell = Cell(PLAIN_LINK, direction, "head" if phase == "head" else MIDDLE, does)
         try:
             run(world, cell)
@@ -83,12 +84,12 @@ def test_an_answer_without_a_checksum(found: Found, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_head_that_moves_before_its_closure_is_there(
-    found: Found, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    found: Found, setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = Pull._list_ended
 
     def early(self: Pull, cursor: bytes) -> Any:
-        (tmp_path / "slave" / lines.NAME).write_bytes((store / lines.NAME).read_bytes())
+        (tmp_path / "slave" / lines.NAME).write_bytes((setup.store / lines.NAME).read_bytes())
         return ended(self, cursor)
 
     monkeypatch.setattr(Pull, "_list_ended", early)
@@ -149,9 +150,9 @@ def test_a_fault_that_never_strikes(found: Found) -> None:
     assert "it did not strike" in found(CUT, "get 99", 0, UP)
 
 
-def test_an_object_that_is_kept(store: Path, tmp_path: Path) -> None:
+def test_an_object_that_is_kept(setup: Setup, tmp_path: Path) -> None:
     report, kept = Report(1), []
-    world = World(tmp_path, store, None, Strike(CUT, DOWN, "part 4", 0))
+    world = World(tmp_path, setup, PLAIN_LINK, Strike(CUT, DOWN, "part 4", 0))
     run(world, Cell(PLAIN_LINK, DOWN, MIDDLE, CUT))
     world.close()
     kept.append(world.slave.service)

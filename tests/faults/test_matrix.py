@@ -7,46 +7,46 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from cells import LINKS, Cell, Clean, World, cells, clean_run, run, template
+from cells import CONNECT, LINKS, Cell, Clean, cells, clean_run, run
 from failing import Strike
 from matrix import Report
-from tls_made import Certs
+from worlds import (
+    PLAIN_LINK,
+    TLS_LINK,
+    TLS_ZSTD_LINK,
+    TOKEN_LINK,
+    ZSTD_LINK,
+    Setup,
+    World,
+)
 
 GROWTH = 32 * 1024 * 1024
 """Bytes that the interpreter and its caches may take beside what the cells leave."""
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return template(tmp_path_factory.mktemp("matrix") / "store")
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    return Setup.made(tmp_path_factory.mktemp("matrix"))
 
 
 @pytest.fixture(scope="module")
-def certs(tmp_path_factory: pytest.TempPathFactory) -> Certs:
-    return Certs(tmp_path_factory.mktemp("certs"))
-
-
-@pytest.fixture(scope="module")
-def cleans(store: Path, certs: Certs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Clean]:
+def cleans(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Clean]:
     where = tmp_path_factory.mktemp("clean")
-    return {
-        link: clean_run(where / link, store, certs if link != "plain" else None) for link in LINKS
-    }
+    return {link: clean_run(where / link, setup, link) for link in LINKS}
 
 
 @pytest.mark.parametrize("cell", [each for link in LINKS for each in cells(link)], ids=str)
 def test_cell(
     cell: Cell,
-    store: Path,
-    certs: Certs,
+    setup: Setup,
     cleans: dict[str, Clean],
     tmp_path: Path,
     report: Report,
 ) -> None:
     strike: Strike | None = None
-    if cell.phase != "connect":
+    if cell.phase != CONNECT:
         strike = cleans[cell.link].strike(cell, Random(f"{report.seed} {cell}"))
-    world = World(tmp_path, store, certs if cell.link != "plain" else None, strike)
+    world = World(tmp_path, setup, cell.link, strike)
     with report.of(cell, strike):
         try:
             report.outcomes[cell] = run(world, cell)
@@ -62,3 +62,10 @@ def test_nothing_of_all_these_cells_is_left(report: Report) -> None:
     """Neither the objects of a connection, nor memory that grows with their number."""
     assert not report.still_alive()
     assert report.growth() < GROWTH
+
+
+def test_each_kind_of_link_is_what_it_is_called(cleans: dict[str, Clean]) -> None:
+    segments = {link: cleans[link].bytes_of_segments() for link in LINKS}
+    plain = segments[PLAIN_LINK]
+    assert max(segments[ZSTD_LINK], segments[TLS_ZSTD_LINK]) < 0.7 * plain
+    assert min(segments[TLS_LINK], segments[TOKEN_LINK]) > plain, "records have headers"

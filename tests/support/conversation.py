@@ -35,6 +35,7 @@ _NAMES = {
     m.ListEnd.TYPE: LIST,
     m.Get.TYPE: GET,
     m.Part.TYPE: PART,
+    m.Packed.TYPE: PART,
     m.End.TYPE: END,
 }
 

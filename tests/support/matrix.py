@@ -12,9 +12,10 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any
 
-from cells import AT_CONNECT, CONNECT, FAULTS, PHASES, Cell, Outcome
+from cells import FAULTS, LINKS, Cell
 from failing import UP, Strike
 from twisted.logger import globalLogBeginner
+from worlds import Outcome
 
 VARIABLE = "FAULT_SEED"
 """The environment variable that sets the seed."""
@@ -84,7 +85,7 @@ class Report:
         for link in dict.fromkeys(cell.link for cell in self.outcomes):
             yield ""
             yield f"{link:<18}" + "".join(f"{does:<{WIDTH}}" for does in FAULTS).rstrip()
-            for direction, phase in _rows():
+            for direction, phase in LINKS[link]:
                 row = [Cell(link, direction, phase, does) for does in FAULTS]
                 if any(cell in self.outcomes for cell in row):
                     told = "".join(f"{self._told(cell):<{WIDTH}}" for cell in row)
@@ -97,13 +98,9 @@ class Report:
 
     def _told(self, cell: Cell) -> str:
         if cell not in self.outcomes:
-            return "-" if cell.phase != CONNECT or cell.does not in AT_CONNECT else ""
+            return "-"
         outcome = self.outcomes[cell]
         return FAILED if outcome is None else str(outcome)
-
-
-def _rows() -> list[tuple[str, str]]:
-    return [(UP, CONNECT), *((d, phase) for d, phases in PHASES.items() for phase in phases)]
 
 
 def _arrow(direction: str) -> str:
