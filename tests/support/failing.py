@@ -60,7 +60,8 @@ class Proxy:
     """Passes connections on to what `dial` reaches; the first to come by `strike` meets it.
 
     `dial` is given the protocol to connect. `encrypted` connections must be tapped, so
-    that their phases are known.
+    that their phases are known. If the fault is `lasting`, every connection meets it, until
+    `strike` is None.
     """
 
     def __init__(
@@ -71,13 +72,13 @@ class Proxy:
         *,
         encrypted: bool = False,
     ) -> None:
+        self.lasting = False
         self.clock = clock
         self.dial = dial
         self.strike = strike
         self.encrypted = encrypted
         self.struck_at: float | None = None
-        """When it struck, by the clock."""
-        self.struck_on: Pair | None = None
+        """When it struck first, by the clock."""
         self.pairs: list[Pair] = []
         """All that ever were."""
         self.unreachable = ""
@@ -105,18 +106,21 @@ class Pair:
 
     def __init__(self, proxy: Proxy) -> None:
         self.proxy = proxy
+        self._struck = False
         self.near, self.far = Side(self, "near"), Side(self, "far")
         self.up = Flow(self, UP, self.near, self.far)
         self.down = Flow(self, DOWN, self.far, self.near)
 
     def strikes(self) -> Strike | None:
         """What is still to strike."""
-        return self.proxy.strike if self.proxy.struck_at is None else None
+        over = self._struck if self.proxy.lasting else self.proxy.struck_at is not None
+        return None if over else self.proxy.strike
 
     def struck(self) -> None:
         """It strikes here and now."""
-        self.proxy.struck_at = self.proxy.clock.seconds()
-        self.proxy.struck_on = self
+        self._struck = True
+        if self.proxy.struck_at is None:
+            self.proxy.struck_at = self.proxy.clock.seconds()
 
     def reset(self) -> None:
         """Reset both ends."""
