@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from copies import sound, write
 from crash import Drive, RecordingDisk, crashes
-from repository_models import MemorySink
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from repository_models import MemorySink, Model, build, model_of, models
 from stores import QuickDisk
 
 from tarfailover.errors import FormatError, NoHeadError, SegmentMissingError
@@ -98,6 +100,76 @@ def test_everything_is_the_same_again_and_again(tmp_path: Path) -> None:
         assert generations(writer) == {Generation(3, 3, True), Generation(3, 3, False)}
     sound(tmp_path)
     assert size < 8 * 2**20
+
+
+COMMIT = models().map(lambda model: ("commit", model))
+OTHERS = st.sampled_from(["checkpoint", "compact", "clean", "reopen"]).map(
+    lambda what: (what, None)
+)
+
+
+class Course:
+    """A store, and what it should hold, through commits, compactions, cleanups and openings."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.seed = 0
+        self.writer = opened(directory)
+        self.expected = Model({}, {"root": Model()})
+        self.commit(Model())
+
+    def repository(self) -> RepositoryWriter:
+        self.seed += 1
+        chance = random.Random(self.seed)
+        return RepositoryWriter(self.writer, chance.randbytes, wid="w", now=lambda: self.seed)
+
+    def commit(self, model: Model) -> None:
+        repository = self.repository()
+        top = repository.super_root()
+        top.remove_child(ROOT)
+        build(model, top.child(ROOT))
+        repository.commit(top)
+        self.expected.children[ROOT] = model
+
+    def checkpoint(self) -> None:
+        repository = self.repository()
+        root = None if repository.head is None else repository.head.child(ROOT)
+        assert root is not None
+        top = repository.super_root()
+        top.child(CHECKPOINTS).child(f"c{self.seed}").set_child(ROOT, root)
+        repository.commit(top)
+        kept = self.expected.children.setdefault(CHECKPOINTS, Model())
+        kept.children[f"c{self.seed}"] = Model({}, {ROOT: self.expected.children[ROOT]})
+
+    def step(self, what: str, model: Model | None) -> None:
+        if model is not None:
+            self.commit(model)
+        elif what == "checkpoint":
+            self.checkpoint()
+        elif what == "compact":
+            self.seed += 1
+            compacted(self.writer, self.seed)
+        elif what == "clean":
+            clean(self.writer)
+        else:
+            self.writer.close()
+            self.writer = opened(self.directory)
+        assert self.writer.head is not None
+        assert model_of(NodeState(RecordReader(self.writer), self.writer.head)) == self.expected
+
+
+@settings(max_examples=25)
+@given(st.lists(COMMIT | OTHERS, min_size=3, max_size=8))
+def test_any_course_of_a_store_keeps_its_content(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, Model | None]]
+) -> None:
+    course = Course(tmp_path_factory.mktemp("course"))
+    try:
+        for what, model in steps:
+            course.step(what, model)
+    finally:
+        course.writer.close()
+    sound(course.directory)
 
 
 def test_what_a_checkpoint_shares_is_written_once(tmp_path: Path) -> None:
