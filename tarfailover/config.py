@@ -333,7 +333,7 @@ _OAK_NAMES = {
     "secure": "write tls.certificate and tls.key (master) or tls.ca (slave)",
     "primary.host": "write master.host",
     "standby.readtimeout": "write deadline.answer and deadline.idle, in seconds",
-    "standby.autoclean": "remove the line: it is on unless no.cleanup is true",
+    "standby.autoclean": "to keep older generations write no.cleanup",
     "master.allowed-client-ip-ranges": "it belongs into the file of the master",
     "primary.allowed-client-ip-ranges": "it belongs into the file of the master",
     "sslKeyFile": "write tls.key",
@@ -342,6 +342,8 @@ _OAK_NAMES = {
     "sslValidateClient": "write tls.ca with the CAs of the slaves",
     "sslSubjectPattern": "write tls.server.name, a name in the master's certificate",
 }
+# A slave cleans up unless it is told not to, so here the other value changes nothing.
+_HARMLESS = {"standby.autoclean": "true"}
 
 
 def settings(kind: AnyKind) -> tuple[Setting, ...]:
@@ -426,7 +428,7 @@ def _from_file(kind: AnyKind, values: Mapping[str, osgi.Entry]) -> Iterator[tupl
             yield _converted(known[name], entry.value, f"{entry.where}: {name}")
         elif name not in _OAK_NAMES:
             _unknown(f"{entry.where}: unknown property", name, known, "remove the line")
-        elif str(entry.value).lower() != "false":
+        elif str(entry.value).lower() != _HARMLESS.get(name, "false"):
             raise ConfigError(f"{entry.where}: {name} is Oak's, not ours; {_OAK_NAMES[name]}")
 
 

@@ -213,6 +213,7 @@ def test_values_of_a_file_may_be_typed_or_text() -> None:
         (MasterConfig, 'mode="primary"', 'is Oak\'s later name of this mode; write mode="master"'),
         (SlaveConfig, 'primary.host="h"', "primary.host is Oak's, not ours; write master.host"),
         (SlaveConfig, 'secure=B"true"', "secure is Oak's, not ours; write tls.certificate"),
+        (SlaveConfig, 'standby.autoclean=B"false"', "to keep older generations write no.cleanup"),
         (SlaveConfig, 'standby.readtimeout=I"60000"', "write deadline.answer and deadline.idle"),
         (SlaveConfig, 'master.allowed-client-ip-ranges=["::1"]', "into the file of the master"),
         (
@@ -237,6 +238,7 @@ def test_files_are_refused_with_place_and_remedy(kind: Any, text: str, told: str
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_oak_knows_and_asks_for_nothing_may_stay(kind: Any) -> None:
     text = 'org.apache.sling.installer.configuration.persist=B"false"\nsecure=B"false"\n'
+    text += 'standby.autoclean=B"true"\n'
     assert from_text(kind, text) == kind(store=Path("s"))
 
 
