@@ -7,6 +7,7 @@ import io
 import random
 from collections.abc import Callable
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 
 import content
@@ -22,7 +23,9 @@ from tarfailover.ids import RecordId
 from tarfailover.repository.builder import NodeBuilder
 from tarfailover.repository.commit import RepositoryWriter
 from tarfailover.repository.nodes import NodeState
-from tarfailover.repository.reader import RecordReader
+from tarfailover.repository.reader import RecordReader, Segment
+from tarfailover.repository.record_writer import RecordWriter
+from tarfailover.repository.segment_writer import SegmentWriter
 from tarfailover.repository.streams import Binary
 from tarfailover.repository.tree import Node
 from tarfailover.repository.values import Property, PropertyType
@@ -262,6 +265,28 @@ def test_a_seek_reads_only_the_segments_it_needs() -> None:
         file.seek(5 * 262144 + 17)
         assert file.read(1) == b"\0"
     assert len(source.read_ids) == 2
+
+
+def test_what_lies_before_in_a_long_list_is_not_read() -> None:
+    sink = MemorySink()
+    segments = SegmentWriter(sink, random.Random(1).randbytes, wid="t", now=lambda: 1)
+    writer = RecordWriter(segments)
+    elements = [writer.string(str(number)) for number in range(100)] * 800
+    record = writer.list(elements)
+    segments.seal()
+    looked_at: list[RecordId] = []
+
+    class Reader(RecordReader):
+        def locate(self, record: RecordId, *types: int) -> tuple[Segment, int]:
+            looked_at.append(record)
+            return super().locate(record, *types)
+
+    for start in (0, 254, 255, 64_999, 65_025, 79_999):
+        looked_at.clear()
+        found = list(islice(Reader(sink).list(record, 80_000, start), 3))
+        assert found == elements[start : start + 3]
+        assert len(looked_at) <= 6
+    assert list(Reader(sink).list(record, 80_000, 80_000)) == []
 
 
 def test_children_are_a_mapping_that_reads_on_demand(store: Path) -> None:
