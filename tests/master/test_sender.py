@@ -143,6 +143,21 @@ class TestCompression:
             assert slave.link.master.protocol.sender.packing._packer is None, "memory is kept"
             assert slave.took() == [m.End(len(IDS), SIZE)] * 2
 
+    def test_begins_a_new_stream_after_an_answer_that_failed(
+        self, sides: list[MasterSide], rig: Rig, store: Path
+    ) -> None:
+        """What was packed of it may not have been sent: the next may not refer to it."""
+        slave = Slave(made(sides, rig, store), *NAMES)
+        slave.get()
+        slave.raw.ask(m.List(bytes(16)))
+        slave.get()
+        rig.settle()
+        begins = [each.begins for _, each in slave.raw.answers if isinstance(each, m.Packed)]
+        assert begins.count(True) == 2
+        first, error, last = slave.took()
+        assert first == last == m.End(len(IDS), SIZE)
+        assert isinstance(error, m.Error) and error.code == m.ErrorCode.HEAD_GONE
+
     @pytest.mark.parametrize("on", [True, False])
     def test_may_be_switched_in_the_middle_of_an_answer(
         self, sides: list[MasterSide], rig: Rig, store: Path, on: bool
