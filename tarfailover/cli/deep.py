@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tarfailover.cli.opening import properties_text
 from tarfailover.cli.output import Output
 from tarfailover.cli.wording import Document, iso, many, record_document, size, when
 from tarfailover.errors import ConfigError, TarFailoverError
+from tarfailover.format import journal
 from tarfailover.format.journal import JournalLine
 from tarfailover.ids import RecordId
 from tarfailover.repository import Repository
@@ -77,7 +79,9 @@ def run(options: argparse.Namespace, output: Output) -> int:
         at_head = options.at is None
         head = repository.head_line.record if at_head else repository.at(options.at).record
         books = load(options.resume, options.store) if options.resume else Books()
+        skipped = repository.head_line.skipped if at_head else ()
         found = _Run(options, output, repository, books)
+        found.tell_skipped(skipped)
         finished = found.walk(head)
         whole = found.whole() if finished and books.counts.damages else None
         if options.resume:
@@ -86,7 +90,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
             else:
                 save(options.resume, options.store, books)
         found.tell(head, finished=finished, whole=whole)
-    if books.counts.damages:
+    if books.counts.damages or skipped:
         return DIFFERS
     return 0 if finished else UNFINISHED
 
@@ -121,6 +125,7 @@ class _Run:
         self._repository = repository
         self._books = books
         self._started = time.monotonic()
+        self._skipped: Sequence[str] = ()
         self._progress: Progress = unseen
         self._done = self._total = 0
         self._check = DeepCheck(
@@ -134,6 +139,12 @@ class _Run:
     def _read(self, count: int) -> None:
         self._done = min(self._total, self._done + count)
         self._progress(self._done, self._total)
+
+    def tell_skipped(self, lines: Sequence[str]) -> None:
+        """Tell which newer heads cannot be checked because they cannot even be the head."""
+        self._skipped = lines
+        for line in lines:
+            self._output.marked("FAULT", f"{journal.NAME}: {line}", "bold red")
 
     def walk(self, head: RecordId) -> bool:
         """Check everything below `head`; whether the end was reached."""
@@ -182,7 +193,8 @@ class _Run:
                 "properties": counts.properties,
                 "binary_bytes": counts.binary_bytes,
                 "external_binaries": counts.external,
-                "faults": counts.damages,
+                "faults": self._faults(),
+                "skipped": list(self._skipped),
                 "findings": [each._asdict() for each in self._books.told],
                 "not_listed": untold,
                 "whole": None if whole is None else whole.document(),
@@ -205,8 +217,12 @@ class _Run:
         self._output.facts(facts)
         self._verdict(finished=finished)
 
+    def _faults(self) -> int:
+        """Damages, and one if the newest head cannot be used at all."""
+        return self._books.counts.damages + bool(self._skipped)
+
     def _verdict(self, *, finished: bool) -> None:
-        faults = self._books.counts.damages
+        faults = self._faults()
         verdict = many(faults, "fault") if faults else "no fault"
         if not finished:
             onward = "the same command goes on" if self._options.resume else "--resume FILE goes on"

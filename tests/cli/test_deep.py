@@ -131,6 +131,22 @@ def test_a_damaged_head_is_a_fault_and_no_failure(store: Path, run_json: Json) -
     assert document["whole"]["head"] is not None
 
 
+def test_a_newest_head_that_cannot_be_used_is_a_fault(
+    store: Path, run_text: Text, run_json: Json
+) -> None:
+    gone = f"{RecordId(bytes(8) + bytes([0xA0]) + bytes(7), 1)}"
+    with (store / "journal.log").open("a") as file:
+        file.write(f"{gone} root 1\n")
+    code, lines = run_text("check", "--deep", store)
+    assert code == 1
+    assert lines[0] == f"FAULT  journal.log: {gone}: its segment is in no tar"
+    assert lines[-1] == "1 fault"
+    document = run_json("check", "--deep", store)[1]
+    assert (document["faults"], document["findings"]) == (1, [])
+    assert document["skipped"] == [f"{gone}: its segment is in no tar"]
+    assert run_json("check", "--deep", "--at", "head", store)[0] == 0
+
+
 def test_cut_off_and_resumed(
     store: Path, tmp_path: Path, run_text: Text, run_json: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
