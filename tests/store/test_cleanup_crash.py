@@ -8,6 +8,7 @@ dies in each way that `crash.crashes` knows; the store is opened again, and clea
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ from tarfailover.store.writer import StoreWriter
 
 LIMIT = 9 * 1024
 """So small that a tar holds about six segments."""
+FEW = 4
+"""Ways to die after a write: killed, and all, bytes or names lost that were not synced."""
 FIRST = 2
 """The head after which is cleaned up."""
 STEPS = 3
@@ -113,6 +116,8 @@ class Moment(NamedTuple):
 
     drive: Drive
     promised: int
+    written: bool
+    """Whether the last step was a write, behind which the ways to die differ little."""
 
 
 def moments(directory: Path) -> Iterator[Moment]:
@@ -126,7 +131,7 @@ def moments(directory: Path) -> Iterator[Moment]:
             drive.apply(step)
             # Crashes without a cleanup are another test's.
             if promised >= FIRST:
-                yield Moment(drive, promised)
+                yield Moment(drive, promised, step.kind == "write")
 
 
 def place(head: RecordId | None) -> int:
@@ -166,7 +171,7 @@ def test_nothing_is_lost_whenever_the_machine_dies(
     letters = set()
     for moment in moments(tmp_path / "recorded"):
         letters |= {name[9] for name in moment.drive.names if name.endswith(".tar")}
-        for name, left in crashes(moment.drive):
+        for name, left in islice(crashes(moment.drive), FEW if moment.written else None):
             left.write_to(tmp_path / "crashed")
             try:
                 check(tmp_path / "crashed", moment.promised)
@@ -176,4 +181,4 @@ def test_nothing_is_lost_whenever_the_machine_dies(
                 ) from error
             tried += 1
     assert "b" in letters, "no tar was written anew"
-    assert tried > 200
+    assert tried > 150
