@@ -470,6 +470,22 @@ def slow(two: Two, monkeypatch: pytest.MonkeyPatch) -> Slow:
     return Slow(two, monkeypatch)
 
 
+def test_many_tars_are_not_removed_in_one_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "REMOVED_AT_ONCE", 2)
+    head = leaf(9, generation=generation(1))
+    tars = {str(TarName(number)): [leaf(number)] for number in range(5)}
+    make_store(tmp_path / "s", {**tars, "data00009a.tar": [head]}, [head.segment])
+    with opened(tmp_path / "s") as writer:
+        cleanup = Cleanup(writer, COPY)
+        left = []
+        while cleanup.step():
+            left.append(len(contents(tmp_path / "s")))
+        cleanup.close()
+    assert left == [4, 2, 1]
+
+
 @pytest.mark.parametrize("commit", [True, False])
 def test_what_a_later_segment_needs_is_kept_though_it_was_judged(slow: Slow, commit: bool) -> None:
     """Also when its head is still to come, and also what lies in the tar that is half written."""

@@ -28,6 +28,8 @@ from tarfailover.store.writer import StoreWriter
 
 STEP = 32 * 1024 * 1024
 """Bytes that are copied in one step: some tenths of a second."""
+REMOVED_AT_ONCE = 16
+"""Tars that are removed in one step: large files take their time."""
 SPARE = 64 * 1024 * 1024
 """Bytes of the file system that a cleanup leaves to others."""
 
@@ -79,7 +81,7 @@ class Cleanup:
             empty = [share for share in planned if share.empty]
             sparse = [each for each in planned if each.sparse and each.name not in self._refused]
             if empty:
-                self._remove(snapshot, marks, empty)
+                self._remove(snapshot, marks, empty[:REMOVED_AT_ONCE])
             elif sparse:
                 # The smallest first: each makes room for the next.
                 self._begin(snapshot, marks, min(sparse, key=_left))
