@@ -111,6 +111,7 @@ def in_trouble(slave: SlaveSide, state: str, why: str) -> None:
     """It said `state` because of `why`, tries again with growing pauses, and stays as it is."""
     rig, told = slave.rig, slave.service.status
     assert (told.state, why in told.why) == (state, True), (told.state, told.why)
+    assert told.failures == 1, "one trouble is counted once"
     before, failures = rig.seconds(), told.failures
     rig.pass_time(0.4, step=0.1)
     assert told.failures == failures, "tried again without a pause"
