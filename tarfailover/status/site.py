@@ -146,6 +146,7 @@ class StatusSite(Site):
     """Serves `report` and `health` to whoever asks this machine by one of `names`."""
 
     protocol: Any = Channel
+    noisy = False
 
     def __init__(self, reactor: Any, report: Report, health: Health, names: frozenset[str]) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
