@@ -25,6 +25,8 @@ class Leftovers:
     files: frozenset[str]
     threads: frozenset[str]
     calls: frozenset[str]
+    watched: frozenset[str]
+    """What the reactor reads from or writes to."""
 
     @classmethod
     def now(cls) -> Leftovers:
@@ -34,6 +36,7 @@ class Leftovers:
             frozenset(_open_files()),
             frozenset(f"{t.name} ({t.ident})" for t in threads),
             frozenset(f"{c} ({id(c):#x})" for c in reactor.getDelayedCalls()),
+            frozenset(map(repr, [*reactor.getReaders(), *reactor.getWriters()])),
         )
 
     def left_since(self, before: Leftovers) -> list[str]:
@@ -42,6 +45,7 @@ class Leftovers:
             *(f"open file {f}" for f in sorted(self.files - before.files)),
             *(f"thread {t}" for t in sorted(self.threads - before.threads)),
             *(f"delayed call {c}" for c in sorted(self.calls - before.calls)),
+            *(f"in the reactor {w}" for w in sorted(self.watched - before.watched)),
         ]
 
 
