@@ -178,7 +178,8 @@ def masters_deadline(cell: Cell) -> float:
 
 
 def _first_deadline(cell: Cell, config: MasterConfig) -> float:
-    if cell.phase in (CONNECT, TLS):
+    # What the master says last in a handshake may cross the slave's HELLO: then it is a client.
+    if cell.direction == UP and cell.phase in (CONNECT, TLS):
         return max(config.deadline_tls_handshake, config.deadline_hello)
     if cell.phase == HELLO and cell.direction == UP:
         return config.deadline_hello
