@@ -254,7 +254,7 @@ def masters(draw: st.DrawFn) -> Master:
         sizes,
         references,
         [each for each in order if each in kept],
-        [*order] if draw(st.booleans()) else [*[o for o in order if o in kept], names[-1]],
+        [*order] if draw(st.booleans()) else [o for o in order if o in {*kept, names[-1]}],
         draw(st.one_of(st.just({}), some)),
         draw(st.one_of(st.just(set()), st.sets(st.sampled_from(names), max_size=1))),
     )
