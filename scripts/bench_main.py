@@ -8,8 +8,9 @@ import re
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import bench_parts as parts
 import bench_processes as processes
@@ -20,11 +21,25 @@ from rich.console import Console
 
 from tarfailover.errors import TarFailoverError
 
-PARTS = ("loopback", "delay", "latency")
-SMALL = {"32k": 4, "4k": 16}
-"""Kinds of small segments, and by how much their stores are smaller."""
 SMALLEST = 1
 WIDTH = 110
+
+
+class Part(NamedTuple):
+    """One part of the benchmark."""
+
+    measure: Callable[[Plan, Console], Any]
+    """Gives what goes into the JSON under the part's name; tells the console how far it is."""
+    show: Callable[[Any, Console], None]
+    """Prints that for people."""
+
+
+PARTS = {
+    "loopback": Part(parts.loopbacks, report.loopback),
+    "delay": Part(parts.delays, report.delay),
+    "latency": Part(parts.latency, report.latency),
+}
+"""By the name that --only knows, in the order in which they are measured and shown."""
 
 
 def arguments(given: list[str]) -> argparse.Namespace:
@@ -85,25 +100,19 @@ def measure(options: argparse.Namespace, home: Path, told: Console) -> dict[str,
     results: dict[str, Any] = {"machine": report.machine(home, rsync), "rounds": plan.rounds}
     if not rsync:
         told.print("rsync with --fsync is not installed: only ours is measured", highlight=False)
-    if "loopback" in options.only:
-        results["loopback"] = _loopback(plan, told)
-    if "delay" in options.only:
-        results["delay"] = []
-        for row in parts.delay(plan):
-            told.print(f"delay {row['round_trip_ms']} ms: done")
-            results["delay"].append(row)
-    if "latency" in options.only:
-        results["latency"] = parts.latency(plan)
-        told.print("latency: done")
+    for name, part in PARTS.items():
+        if name in options.only:
+            results[name] = part.measure(plan, told)
+            told.print(f"{name}: done", highlight=False)
     return results
 
 
-def _loopback(plan: Plan, told: Console) -> list[dict[str, Any]]:
-    rows = []
-    for kind in ("bulk", "mixed", *SMALL):
-        rows.append(parts.loopback(plan, kind, plan.size // SMALL.get(kind, 1)))
-        told.print(f"loopback, {kind}: done")
-    return rows
+def show(results: dict[str, Any], console: Console) -> None:
+    """Print all that was measured."""
+    report.facts(results["machine"], console)
+    for name, part in PARTS.items():
+        if name in results:
+            part.show(results[name], console)
 
 
 def _stop(number: int, _: object) -> NoReturn:
@@ -130,7 +139,7 @@ def main(given: list[str]) -> int:
     if options.json:
         print(json.dumps(results, indent=1))
     else:
-        report.show(results, Console(width=WIDTH))
+        show(results, Console(width=WIDTH))
     return 0
 
 

@@ -19,8 +19,11 @@ import bench_processes as processes
 import bench_stores as stores
 from bench_processes import BenchError, Process, Usage
 from bench_stores import Made
+from rich.console import Console
 
 GIB = 1024**3
+SMALL = {"32k": 4, "4k": 16}
+"""Kinds of small segments, and by how much their stores are smaller."""
 LONGEST_PAUSE = 0.25
 """Seconds between two small commits, at most: commits must not follow the master's own looks."""
 
@@ -147,6 +150,15 @@ def paired(
     return runs
 
 
+def loopbacks(plan: Plan, told: Console) -> list[dict[str, Any]]:
+    """First copies of stores of all kinds over loopback."""
+    rows = []
+    for kind in ("bulk", "mixed", *SMALL):
+        rows.append(loopback(plan, kind, plan.size // SMALL.get(kind, 1)))
+        told.print(f"loopback, {kind}: done", highlight=False)
+    return rows
+
+
 def loopback(plan: Plan, kind: str, size: int) -> dict[str, Any]:
     """First copies of a store of `kind` over loopback."""
     with made(plan, kind, size) as store, serving(store, plan) as servers:
@@ -162,12 +174,15 @@ def loopback(plan: Plan, kind: str, size: int) -> dict[str, Any]:
     }
 
 
-def delay(plan: Plan) -> Iterator[dict[str, Any]]:
+def delays(plan: Plan, told: Console) -> list[dict[str, Any]]:
     """First copies over links of growing round trip."""
+    rows = []
     with made(plan, "mixed", plan.delay_size) as store, serving(store, plan) as servers:
         reached = calibrate(0, plan.bandwidth, plan.delay_size)
         for round_trip in plan.round_trips:
-            yield _delayed(plan, store, servers, round_trip, reached)
+            rows.append(_delayed(plan, store, servers, round_trip, reached))
+            told.print(f"delay, {round_trip} ms: done", highlight=False)
+    return rows
 
 
 def _delayed(
@@ -194,7 +209,7 @@ def _delayed(
     }
 
 
-def latency(plan: Plan) -> dict[str, Any]:
+def latency(plan: Plan, _: Console) -> dict[str, Any]:
     """From the return of a small commit beside the master to its head being durable here."""
     source, target = plan.home / "source", plan.home / "target"
     rng = random.Random(1)  # noqa: S311 -- not for secrets
@@ -202,7 +217,7 @@ def latency(plan: Plan) -> dict[str, Any]:
         stack.callback(shutil.rmtree, source, ignore_errors=True)
         stack.callback(shutil.rmtree, target, ignore_errors=True)
         writer = stack.enter_context(stores.begin_sample(source))
-        _, port = stack.enter_context(processes.master(source))
+        port = stack.enter_context(processes.master(source))[1]
         options = ("--store", target, "--port", str(port))
         slave = stack.enter_context(processes.twistd("tarfailover-slave", *options))
         slave.line(processes.DURABLE)

@@ -76,27 +76,36 @@ def _turns(device: str) -> str:
     return ""
 
 
-def show(results: dict[str, Any], console: Console) -> None:
-    """Print all that was measured."""
-    facts = Table("machine", "", show_header=True, box=None)
-    for name, value in results["machine"].items():
-        facts.add_row(name, value)
-    console.print(facts, "")
-    if results.get("loopback"):
-        console.print(HOW, "", highlight=False)
-        console.print(_copies(results["loopback"]), "")
-        console.print(_costs(results["loopback"]), "")
-    if results.get("delay"):
-        console.print(HOW_DELAY, "", highlight=False)
-        console.print(_links(results["delay"]), "")
-    if results.get("latency"):
-        told = results["latency"]
-        console.print(
-            f"commit on the master to durable head on the slave, {told['commits']} small commits: "
-            f"p50 {1000 * told['p50']:.0f} ms, p99 {1000 * told['p99']:.0f} ms, "
-            f"max {1000 * told['max']:.0f} ms",
-            highlight=False,
-        )
+def facts(machine: dict[str, str], console: Console) -> None:
+    """Print what the numbers depend on."""
+    shown = Table("machine", "", show_header=True, box=None)
+    for name, value in machine.items():
+        shown.add_row(name, value)
+    console.print(shown, "")
+
+
+def loopback(rows: list[dict[str, Any]], console: Console) -> None:
+    """Print the copies over loopback."""
+    console.print(HOW, "", highlight=False)
+    console.print(_copies(rows), "")
+    console.print(_costs(rows), "")
+
+
+def delay(rows: list[dict[str, Any]], console: Console) -> None:
+    """Print the copies over slow links."""
+    console.print(HOW_DELAY, "", highlight=False)
+    console.print(_links(rows), "")
+
+
+def latency(told: dict[str, Any], console: Console) -> None:
+    """Print how long a commit takes to be durable at the slave."""
+    console.print(
+        f"commit on the master to durable head on the slave, {told['commits']} small commits: "
+        f"p50 {1000 * told['p50']:.0f} ms, p99 {1000 * told['p99']:.0f} ms, "
+        f"max {1000 * told['max']:.0f} ms",
+        "",
+        highlight=False,
+    )
 
 
 def _table(title: str, columns: Iterable[str]) -> Table:
