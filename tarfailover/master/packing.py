@@ -9,7 +9,13 @@ from tarfailover.config import MasterConfig
 from tarfailover.master.balance import Balance
 from tarfailover.wire.compression import Packer
 from tarfailover.wire.messages import Hello
-from tarfailover.wire.negotiate import ZSTD, ZSTD_ALWAYS, choose_features, compression_supported
+from tarfailover.wire.negotiate import (
+    SUPPORTED,
+    ZSTD,
+    ZSTD_ALWAYS,
+    choose_features,
+    compression_supported,
+)
 
 
 class Packing:
@@ -41,7 +47,9 @@ class Packing:
 
 def agreed(hello: Hello, config: MasterConfig, peer: Any) -> tuple[tuple[str, ...], Packing | None]:
     """The features for the client at `peer`, and what packs its answers if they are to be."""
-    features = choose_features(hello.features, compression_supported(config.compression))
+    features = choose_features(
+        hello.features, (*compression_supported(config.compression), *SUPPORTED)
+    )
     if ZSTD not in features:
         return features, None
     always = ZSTD_ALWAYS in features or config.compression == "zstd"

@@ -16,9 +16,10 @@ from tarfailover import __version__
 from tarfailover.deadline import Deadline
 from tarfailover.errors import DeadlineError, LinkError, ProtocolError
 from tarfailover.ids import RecordId
+from tarfailover.master.digests import source_of
 from tarfailover.master.packing import agreed
 from tarfailover.master.sender import Sender
-from tarfailover.master.sources import GetSource, ListSource, parse_cursor
+from tarfailover.master.sources import ListSource, Source, parse_cursor
 from tarfailover.master.unread import Unread
 from tarfailover.sockets import acknowledged
 from tarfailover.store.snapshot import Snapshot
@@ -340,9 +341,9 @@ class MasterProtocol(Int32StringReceiver):
         current = self.factory.snapshot
         pinned = self._pinned or current
         snapshots = [current] if pinned is current else [pinned, current]
-        self._submit(GetSource(request, message.ids, snapshots))
+        self._submit(source_of(request, message, snapshots))
 
-    def _submit(self, source: ListSource | GetSource) -> None:
+    def _submit(self, source: Source) -> None:
         # As long as answers are due it is not the client that is idle.
         self._idle.stop()
         self._sizes.append(self._size)

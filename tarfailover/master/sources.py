@@ -234,7 +234,13 @@ class GetSource:
             run.append(following.entry)
             end = _end(following.entry)
         self._next += len(run)
-        return list(_items(place.reader, run, end))
+        return list(self._items(place.reader, run, end))
+
+    def _items(
+        self, reader: TarReader, run: Sequence[IndexEntry], end: int
+    ) -> Iterator[stream.Piece]:
+        """The items of neighbours in a tar."""
+        return items(reader, run, end)
 
     def _located(self) -> list[Place | None]:
         """Where the segments lie; all looked up at once, in the first thread that asks."""
@@ -251,8 +257,8 @@ def _end(entry: IndexEntry) -> int:
     return entry.position + padded(entry.length)
 
 
-def _items(reader: TarReader, run: Sequence[IndexEntry], end: int) -> Iterator[stream.Piece]:
-    """The items of neighbours in a tar, read at once and verified one by one."""
+def items(reader: TarReader, run: Sequence[IndexEntry], end: int) -> Iterator[stream.Piece]:
+    """The items of neighbours in a tar, read at once, each verified: pairs of pieces."""
     start = run[0].position - BLOCK
     try:
         block = memoryview(reader.read(start, end - start))

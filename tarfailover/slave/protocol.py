@@ -21,12 +21,13 @@ from tarfailover.slave.framing import FrameReceiver
 from tarfailover.slave.limit import ReadLimit
 from tarfailover.sockets import acknowledged
 from tarfailover.wire import messages
+from tarfailover.wire.answers import FINAL
 from tarfailover.wire.compression import Unpacker
 from tarfailover.wire.messages import (
     Answer,
+    Digest,
     End,
     Error,
-    ErrorCode,
     Get,
     Head,
     HeadIs,
@@ -239,9 +240,14 @@ class SlaveProtocol(FrameReceiver):
         pending.on_items = on_items
         return pending.done
 
-    def get(self, ids: Sequence[SegmentId], on_item: OnItem) -> Deferred[None]:
-        """Fetch segments; `on_item` gets each as it completes, in this order."""
-        pending = self._send(Get(tuple(ids)))
+    def get(
+        self, ids: Sequence[SegmentId], on_item: OnItem, *, salt: bytes = b""
+    ) -> Deferred[None]:
+        """Fetch segments; `on_item` gets each as it completes, in this order.
+
+        With a `salt` it gets digests in place of segments: see `wire.digests`.
+        """
+        pending = self._send(Digest(tuple(ids), salt) if salt else Get(tuple(ids)))
         pending.on_item = on_item
         return pending.done
 
@@ -369,7 +375,7 @@ class SlaveProtocol(FrameReceiver):
     def _on_error(self, number: int, error: Error) -> None:
         told = PeerError(error.code, messages.printable(error.text))
         pending = self._pending.get(number)
-        if pending is None or error.code in _FINAL:
+        if pending is None or error.code in FINAL:
             raise told
         if number in self._streams:
             self._stream(number, type(pending.message))
@@ -385,16 +391,3 @@ class SlaveProtocol(FrameReceiver):
                 self._idle.stop()
                 self._first.stop()
         pending.done.callback(result)
-
-
-_FINAL = (
-    ErrorCode.PROTOCOL,
-    ErrorCode.VERSION,
-    ErrorCode.TOO_LARGE,
-    ErrorCode.BUSY,
-    ErrorCode.GOING_AWAY,
-    ErrorCode.DEADLINE,
-    ErrorCode.INTERNAL,
-    ErrorCode.NOT_ALLOWED,
-)
-"""Errors after which the master ends the connection."""

@@ -129,6 +129,14 @@ class TarReader:
                 data += more
         return data
 
+    def forget_cached(self, offset: int, size: int) -> None:
+        """Have the next `read` of these bytes come from the disk itself, as far as that goes.
+
+        What another process maps into its memory, and what is not written out yet, stays.
+        """
+        with told("read", self.path):
+            os.posix_fadvise(self._fd, offset, size, os.POSIX_FADV_DONTNEED)
+
     def verified(self, entry: IndexEntry, block: bytes | memoryview) -> tuple[int, memoryview]:
         """Checksum and data of `entry` out of `block`, which begins with its header.
 

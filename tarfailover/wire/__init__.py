@@ -12,6 +12,8 @@
       GET, GET, GET … ──────────►                    (pipelined)
              ◄───────────────────  PART …, END       for each GET, in order; PACKED for
                                                      PART where compression was agreed
+      DIGEST ───────────────────►
+             ◄───────────────────  PART …, END       digests in place of the segments
       PING   ───────────────────►
              ◄───────────────────  PONG
              ◄───────────────────  ERROR             instead of any answer
@@ -31,6 +33,7 @@ dialect of Oak begins with another byte.
 `wire.negotiate`        version and features
 `wire.stream`           the segments inside the PARTs
 `wire.compression`      the same inside PACKEDs
+`wire.digests`          the digests that answer a DIGEST
 ======================  =============================================================
 
 A peer that does not keep to this is answered, as long as it can read an answer, with
@@ -42,7 +45,7 @@ no common version in HELLO                   VERSION       the connection ends
 a type that is not known                     UNKNOWN_TYPE  it goes on
 a frame longer than `MAX_REQUEST_FRAME`      TOO_LARGE     the connection ends
 anything else that is not exactly a message  PROTOCOL      the connection ends
-GET of a segment that is not there           SEGMENT_GONE  the stream goes on: it is a
+GET, DIGEST of a segment that is not there   SEGMENT_GONE  the stream goes on: it is a
                                                            refusal in the id's place
 ===========================================  ============  ==========================
 

@@ -43,6 +43,19 @@ class ErrorCode(IntEnum):
     """The slave has no token or a wrong one, or its name is not allowed; the connection ends."""
 
 
+FINAL = (
+    ErrorCode.PROTOCOL,
+    ErrorCode.VERSION,
+    ErrorCode.TOO_LARGE,
+    ErrorCode.BUSY,
+    ErrorCode.GOING_AWAY,
+    ErrorCode.DEADLINE,
+    ErrorCode.INTERNAL,
+    ErrorCode.NOT_ALLOWED,
+)
+"""Errors after which the master ends the connection."""
+
+
 @dataclass(frozen=True)
 class Welcome:
     """The answer to HELLO.

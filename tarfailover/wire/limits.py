@@ -29,7 +29,9 @@ MAX_CURSOR = 64
 MAX_WAIT_MS = 600_000
 """The longest that a HEAD may ask to wait."""
 MAX_IDS = 4000
-"""Segments in one GET."""
+"""Segments in one GET or DIGEST."""
+SALT_SIZE = 16
+"""Bytes of the salt of a DIGEST."""
 MAX_LISTED = 3000
 """Segments in one LISTED."""
 MAX_PART = 64 * 1024

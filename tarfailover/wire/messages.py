@@ -42,9 +42,10 @@ from tarfailover.wire.limits import (
     MAX_REQUEST_FRAME,
     MAX_TOKEN,
     MAX_WAIT_MS,
+    SALT_SIZE,
     VERSION,
 )
-from tarfailover.wire.requests import MAGIC, Get, Head, Hello, List, Ping, Request
+from tarfailover.wire.requests import MAGIC, Digest, Get, Head, Hello, List, Ping, Request
 
 __all__ = [
     "ANSWERS",
@@ -61,8 +62,10 @@ __all__ = [
     "MAX_TOKEN",
     "MAX_WAIT_MS",
     "REQUESTS",
+    "SALT_SIZE",
     "VERSION",
     "Answer",
+    "Digest",
     "End",
     "Error",
     "ErrorCode",
@@ -88,7 +91,7 @@ __all__ = [
     "split",
 ]
 
-REQUESTS: dict[int, type[Request]] = {c.TYPE: c for c in (Hello, Head, List, Get, Ping)}
+REQUESTS: dict[int, type[Request]] = {c.TYPE: c for c in (Hello, Head, List, Get, Digest, Ping)}
 ANSWERS: dict[int, type[Answer]] = {
     c.TYPE: c for c in (Welcome, HeadIs, Listed, ListEnd, Part, Packed, End, Pong, Error)
 }

@@ -16,6 +16,10 @@ ZSTD = "zstd"
 """PACKED is understood, and sent where the master finds that it pays."""
 ZSTD_ALWAYS = "zstd-always"
 """Besides: wherever segments get smaller by it, however fast the link is."""
+DIGEST = "digest"
+"""DIGEST is understood."""
+SUPPORTED = (DIGEST,)
+"""What a master supports, whatever its settings."""
 _COMPRESSION = {"none": (), "auto": (ZSTD,), "zstd": (ZSTD, ZSTD_ALWAYS)}
 
 

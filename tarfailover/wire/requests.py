@@ -8,7 +8,14 @@ from typing import ClassVar
 from tarfailover.errors import ProtocolError
 from tarfailover.ids import RecordId, SegmentId
 from tarfailover.wire.fields import Reader, Writer, check_items, in_range
-from tarfailover.wire.limits import LOWEST_VERSION, MAX_IDS, MAX_TOKEN, MAX_WAIT_MS, VERSION
+from tarfailover.wire.limits import (
+    LOWEST_VERSION,
+    MAX_IDS,
+    MAX_TOKEN,
+    MAX_WAIT_MS,
+    SALT_SIZE,
+    VERSION,
+)
 
 MAGIC = b"TARF"
 
@@ -122,16 +129,46 @@ class Get:
 
     def write(self, to: Writer) -> None:
         """The payload; raises ProtocolError for what does not fit."""
-        check_items(16 * len(self.ids), 16, 1, MAX_IDS, "the ids of GET")
+        check_items(16 * len(self.ids), 16, 1, MAX_IDS, f"the ids of {self.NAME}")
         for segment in self.ids:
             to.segment(segment)
 
     @classmethod
     def parse(cls, reader: Reader) -> Get:
         """From a payload; raises ProtocolError."""
+        return cls(cls._ids(reader))
+
+    @classmethod
+    def _ids(cls, reader: Reader) -> tuple[SegmentId, ...]:
         data = reader.rest()
-        check_items(len(data), 16, 1, MAX_IDS, "the ids of GET")
-        return cls(tuple(data[at : at + 16] for at in range(0, len(data), 16)))
+        check_items(len(data), 16, 1, MAX_IDS, f"the ids of {cls.NAME}")
+        return tuple(data[at : at + 16] for at in range(0, len(data), 16))
+
+
+@dataclass(frozen=True)
+class Digest(Get):
+    """Asks what bytes of segments are on the master's disk: ``16 bytes salt | n × 16 bytes id``.
+
+    Only where feature ``digest`` was chosen. Answered as a GET is, each item with the digest of
+    `wire.digests` in place of the segment. The salt makes sure that the master reads them now:
+    with one that nobody could know before, no digest that was kept is of use.
+    """
+
+    TYPE: ClassVar[int] = 0x07
+    NAME: ClassVar[str] = "DIGEST"
+    salt: bytes = bytes(SALT_SIZE)
+
+    def write(self, to: Writer) -> None:
+        """The payload; raises ProtocolError for what does not fit."""
+        in_range(len(self.salt), SALT_SIZE, "the length of the salt", least=SALT_SIZE)
+        to.raw(self.salt)
+        super().write(to)
+
+    @classmethod
+    def parse(cls, reader: Reader) -> Digest:
+        """From a payload; raises ProtocolError."""
+        salt = reader.take(SALT_SIZE)
+        return cls(cls._ids(reader), salt)
 
 
 @dataclass(frozen=True)
@@ -150,4 +187,4 @@ class Ping:
         return cls()
 
 
-Request = Hello | Head | List | Get | Ping
+Request = Hello | Head | List | Get | Digest | Ping

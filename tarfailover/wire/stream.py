@@ -70,6 +70,11 @@ def refusal(segment: SegmentId, code: int, why: str) -> tuple[bytes, Piece]:
     return _ITEM.pack(segment, REFUSAL | len(data), code), data
 
 
+def is_refusal(header: bytes) -> bool:
+    """Whether the item that begins with `header` is a refusal."""
+    return bool(_ITEM.unpack(header)[1] & REFUSAL)
+
+
 def parts(request: int, pieces: Iterable[Piece], behind: bytes = b"") -> tuple[bytes, int]:
     """`pieces` as PART frames with their length prefixes, and the bytes of the stream.
 

@@ -50,6 +50,7 @@ MESSAGES: dict[str, tuple[int, m.Request | m.Answer]] = {
     "listed nothing": (5, m.Listed(0, 0, b"")),
     "list end": (4, m.ListEnd(struct.pack(">IcQ", 0, b"b", 0x1400))),
     "get": (6, m.Get((BULK, DATA))),
+    "digest": (8, m.Digest((BULK, DATA), bytes(range(16)))),
     "part": (6, m.Part(BULK[:6])),
     "packed": (6, m.Packed(True, ZSTD_HEADER + b"\x30\0\0abcdef")),
     "packed, going on": (6, m.Packed(False, b"\x52\0\0x\x30\0\0ghijkl")),
@@ -144,6 +145,11 @@ requests = st.one_of(
     st.builds(m.Head, st.none() | records, st.integers(0, 600_000)),
     st.builds(m.List, ids, cursors),
     st.builds(m.Get, st.lists(ids, min_size=1, max_size=40).map(tuple)),
+    st.builds(
+        m.Digest,
+        st.lists(ids, min_size=1, max_size=40).map(tuple),
+        st.binary(min_size=m.SALT_SIZE, max_size=m.SALT_SIZE),
+    ),
     st.just(m.Ping()),
 )
 answers = st.one_of(

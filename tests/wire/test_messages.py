@@ -39,6 +39,7 @@ from tarfailover.wire.messages import (
     MAX_WAIT_MS,
     REQUESTS,
     Answer,
+    Digest,
     End,
     Error,
     Get,
@@ -63,7 +64,7 @@ from tarfailover.wire.messages import (
 
 WIRE = dict(vectors("messages"))
 REFUSED = vectors("refused")
-OPEN_ENDED = {Get: (16, 16), Listed: (20, 0), Part: (1, 1), Packed: (1, 2)}
+OPEN_ENDED = {Get: (16, 16), Digest: (16, 32), Listed: (20, 0), Part: (1, 1), Packed: (1, 2)}
 """Messages that end with any number of items: the size of one in bytes, the least of all."""
 
 EVERY = pytest.mark.parametrize("name", WIRE)
@@ -234,6 +235,7 @@ class TestLimits:
             Head(HEAD, MAX_WAIT_MS),
             List(DATA, bytes(64)),
             Get((DATA,) * MAX_IDS),
+            Digest((DATA,) * MAX_IDS),
             Ping(),
             Welcome(0xFFFF, ("x" * 64,) * 32, "x" * 1024, 2**64 - 1, "x" * 1024),
             HeadIs(HEAD, 0, NO_GENERATION, known=True),
@@ -298,6 +300,8 @@ class TestLimits:
             (Get(()), "the ids of GET are 0 bytes; 1 to 4000 of 16 bytes are"),
             (Get((DATA,) * (MAX_IDS + 1)), "the ids of GET are 64016 bytes; 1 to 4000 of 16"),
             (Get((DATA[:15], BULK + b"x")), "a segment id in GET has 15 bytes; 16 are"),
+            (Digest(()), "the ids of DIGEST are 0 bytes; 1 to 4000 of 16 bytes are"),
+            (Digest((DATA,), b"short"), "the length of the salt is 5; 16 to 16 are allowed"),
             (Welcome(65536, (), "", 0, ""), "the version of WELCOME is 65536; 0 to 65535 are"),
             (Welcome(1, (), "", 2**64, ""), f"the epoch of WELCOME is {2**64}; 0 to"),
             (Welcome(1, (), "", -1, ""), "the epoch of WELCOME is -1; 0 to"),
