@@ -14,6 +14,8 @@
                                                      PART where compression was agreed
       DIGEST ───────────────────►
              ◄───────────────────  PART …, END       digests in place of the segments
+      BLOB, BLOB … ─────────────►                    (pipelined; feature ``blobs``)
+             ◄───────────────────  PART …, BLOB_END  for each BLOB: a slice of a binary
       PING   ───────────────────►
              ◄───────────────────  PONG
              ◄───────────────────  ERROR             instead of any answer
@@ -47,6 +49,8 @@ a frame longer than `MAX_REQUEST_FRAME`      TOO_LARGE     the connection ends
 anything else that is not exactly a message  PROTOCOL      the connection ends
 GET, DIGEST of a segment that is not there   SEGMENT_GONE  the stream goes on: it is a
                                                            refusal in the id's place
+BLOB of a binary that is not there           BLOB_GONE     it goes on
+BLOB of a binary where there are none        NO_BLOBS      it goes on
 ===========================================  ============  ==========================
 
 A slave that meets any of these on its side raises ProtocolError and ends the connection.

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from tarfailover.ids import Generation, RecordId, SegmentId
 from tarfailover.wire.fields import Reader, Writer, check_items, in_range
-from tarfailover.wire.limits import MAX_LISTED, MAX_PACKED, MAX_PART
+from tarfailover.wire.limits import MAX_LISTED, MAX_PACKED, MAX_PART, MAX_SLICE
 
 
 class ErrorCode(IntEnum):
@@ -41,6 +41,10 @@ class ErrorCode(IntEnum):
     """Something failed in the master; its log says what."""
     NOT_ALLOWED = 13
     """The slave has no token or a wrong one, or its name is not allowed; the connection ends."""
+    BLOB_GONE = 14
+    """A binary is not, or no longer, in the master's blob store."""
+    NO_BLOBS = 15
+    """The master has no blob store, or its store has no binaries under ids of this form."""
 
 
 FINAL = (
@@ -183,7 +187,7 @@ class ListEnd:
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of the answer to GET: bytes of its stream, cut anywhere, at least one."""
+    """A piece of the answer to GET or BLOB: bytes of its stream, cut anywhere, at least one."""
 
     TYPE: ClassVar[int] = 0x85
     NAME: ClassVar[str] = "PART"
@@ -207,7 +211,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Packed:
-    """A piece of the answer to GET, compressed; only where feature ``zstd`` was chosen.
+    """A piece of the answer to GET or BLOB, compressed; only where ``zstd`` was chosen.
 
     ``u8 1 if a zstd stream begins here, 0 if the last one goes on | n bytes of it``, at
     least one. See `wire.compression`.
@@ -294,4 +298,38 @@ class Error:
         return cls(reader.number(2), reader.text())
 
 
-Answer = Welcome | HeadIs | Listed | ListEnd | Part | Packed | End | Pong | Error
+@dataclass(frozen=True)
+class BlobEnd:
+    """The end of the answer to BLOB.
+
+    ``u64 length | u32 size | u32 CRC32 | u32 checksum``: the length of the whole binary; how
+    many bytes of it were in this answer, unpacked, and their CRC32. So a bit that is wrong
+    costs a slice. What the whole must be, says the digest in its id.
+    """
+
+    TYPE: ClassVar[int] = 0x89
+    NAME: ClassVar[str] = "BLOB_END"
+    length: int
+    size: int
+    crc: int
+
+    def write(self, to: Writer) -> None:
+        """The payload; raises ProtocolError for what does not fit."""
+        to.number(self.length, 8, "length")
+        to.number(in_range(self.size, MAX_SLICE, "the size in BLOB_END"), 4, "size")
+        to.number(self.crc, 4, "CRC32")
+        to.checksum()
+
+    @classmethod
+    def parse(cls, reader: Reader) -> BlobEnd:
+        """From a payload; raises ProtocolError."""
+        length, size = (
+            reader.number(8),
+            in_range(reader.number(4), MAX_SLICE, "the size in BLOB_END"),
+        )
+        end = cls(length, size, reader.number(4))
+        reader.checksum()
+        return end
+
+
+Answer = Welcome | HeadIs | Listed | ListEnd | Part | Packed | End | Pong | Error | BlobEnd

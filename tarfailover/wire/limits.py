@@ -38,5 +38,9 @@ MAX_PART = 64 * 1024
 """Bytes of a stream in one PART, or packed into one PACKED."""
 MAX_PACKED = MAX_PART + 1024
 """Bytes of a PACKED: what cannot be made smaller becomes a few bytes longer."""
+MAX_BLOB_ID = 1024
+"""Bytes of a blob's id: those of files have less than a hundred."""
+MAX_SLICE = 1024 * 1024
+"""Bytes of a blob that one BLOB asks for."""
 WINDOW_LOG = 19
 """Base 2 logarithm of the bytes that a zstd stream may refer back to, which both sides keep."""

@@ -18,6 +18,7 @@ from typing import Any
 from tarfailover.errors import ProtocolError
 from tarfailover.wire.answers import (
     Answer,
+    BlobEnd,
     End,
     Error,
     ErrorCode,
@@ -34,18 +35,20 @@ from tarfailover.wire.limits import (
     FRAME_HEADER,
     LOWEST_VERSION,
     MAX_ANSWER_FRAME,
+    MAX_BLOB_ID,
     MAX_HELLO_FRAME,
     MAX_IDS,
     MAX_LISTED,
     MAX_PACKED,
     MAX_PART,
     MAX_REQUEST_FRAME,
+    MAX_SLICE,
     MAX_TOKEN,
     MAX_WAIT_MS,
     SALT_SIZE,
     VERSION,
 )
-from tarfailover.wire.requests import MAGIC, Digest, Get, Head, Hello, List, Ping, Request
+from tarfailover.wire.requests import MAGIC, Blob, Digest, Get, Head, Hello, List, Ping, Request
 
 __all__ = [
     "ANSWERS",
@@ -53,18 +56,22 @@ __all__ = [
     "LOWEST_VERSION",
     "MAGIC",
     "MAX_ANSWER_FRAME",
+    "MAX_BLOB_ID",
     "MAX_HELLO_FRAME",
     "MAX_IDS",
     "MAX_LISTED",
     "MAX_PACKED",
     "MAX_PART",
     "MAX_REQUEST_FRAME",
+    "MAX_SLICE",
     "MAX_TOKEN",
     "MAX_WAIT_MS",
     "REQUESTS",
     "SALT_SIZE",
     "VERSION",
     "Answer",
+    "Blob",
+    "BlobEnd",
     "Digest",
     "End",
     "Error",
@@ -91,9 +98,11 @@ __all__ = [
     "split",
 ]
 
-REQUESTS: dict[int, type[Request]] = {c.TYPE: c for c in (Hello, Head, List, Get, Digest, Ping)}
+REQUESTS: dict[int, type[Request]] = {
+    c.TYPE: c for c in (Hello, Head, List, Get, Ping, Digest, Blob)
+}
 ANSWERS: dict[int, type[Answer]] = {
-    c.TYPE: c for c in (Welcome, HeadIs, Listed, ListEnd, Part, Packed, End, Pong, Error)
+    c.TYPE: c for c in (Welcome, HeadIs, Listed, ListEnd, Part, Packed, End, Pong, Error, BlobEnd)
 }
 
 

@@ -20,6 +20,8 @@ DIGEST = "digest"
 """DIGEST is understood."""
 SUPPORTED = (DIGEST,)
 """What a master supports, whatever its settings."""
+BLOBS = "blobs"
+"""BLOB is answered: the master has the binaries of an external blob store."""
 _COMPRESSION = {"none": (), "auto": (ZSTD,), "zstd": (ZSTD, ZSTD_ALWAYS)}
 
 

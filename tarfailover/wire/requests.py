@@ -10,7 +10,9 @@ from tarfailover.ids import RecordId, SegmentId
 from tarfailover.wire.fields import Reader, Writer, check_items, in_range
 from tarfailover.wire.limits import (
     LOWEST_VERSION,
+    MAX_BLOB_ID,
     MAX_IDS,
+    MAX_SLICE,
     MAX_TOKEN,
     MAX_WAIT_MS,
     SALT_SIZE,
@@ -187,4 +189,39 @@ class Ping:
         return cls()
 
 
-Request = Hello | Head | List | Get | Digest | Ping
+@dataclass(frozen=True)
+class Blob:
+    """Asks for a slice of a binary: a file of the blob store; only with feature ``blobs``.
+
+    ``text id | u64 offset | u32 most``: the bytes from `offset` on, at the most `most` of
+    them, which are fewer only at the binary's end. Slices, and not all up to the end, so
+    that the window counts what is asked for, however large a binary is. The id is ASCII.
+    """
+
+    TYPE: ClassVar[int] = 0x06
+    NAME: ClassVar[str] = "BLOB"
+    blob: str
+    offset: int
+    most: int
+
+    def write(self, to: Writer) -> None:
+        """The payload; raises ProtocolError for what does not fit."""
+        self._check_id()
+        to.text(self.blob, MAX_BLOB_ID)
+        to.number(self.offset, 8, "offset")
+        to.number(in_range(self.most, MAX_SLICE, "the size in BLOB", least=1), 4, "size")
+
+    @classmethod
+    def parse(cls, reader: Reader) -> Blob:
+        """From a payload; raises ProtocolError."""
+        blob, offset = reader.text(MAX_BLOB_ID), reader.number(8)
+        found = cls(blob, offset, in_range(reader.number(4), MAX_SLICE, "the size in BLOB", 1))
+        found._check_id()
+        return found
+
+    def _check_id(self) -> None:
+        if not (self.blob.isascii() and self.blob.isprintable()):
+            raise ProtocolError("a blob id in BLOB is not printable ASCII")
+
+
+Request = Hello | Head | List | Get | Digest | Ping | Blob

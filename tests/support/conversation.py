@@ -34,9 +34,11 @@ _NAMES = {
     m.Listed.TYPE: LIST,
     m.ListEnd.TYPE: LIST,
     m.Get.TYPE: GET,
+    m.Blob.TYPE: GET,
     m.Part.TYPE: PART,
     m.Packed.TYPE: PART,
     m.End.TYPE: END,
+    m.BlobEnd.TYPE: END,
 }
 
 

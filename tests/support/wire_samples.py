@@ -23,6 +23,7 @@ T = TypeVar("T")
 DATA = bytes.fromhex("c7c4568a55a24052ab61df77298103ae")
 BULK = bytes.fromhex("87c4568a55a24052bb61df77298103ae")
 HEAD = RecordId(DATA, 5)
+BLOB = "28b4f41a7f3ee6d8cc87272db6e09c6d3566551fd4d18702b041a21658272a85#1048582"
 _ONES = 2**32 - 1
 ZSTD_HEADER = bytes.fromhex("28b52ffd 00 48")
 """RFC 8878, 3.1.1.1: the magic number, no size of the content, a window of 2^19 bytes."""
@@ -57,6 +58,9 @@ MESSAGES: dict[str, tuple[int, m.Request | m.Answer]] = {
     "end": (6, m.End(2, 432)),
     "ping": (7, m.Ping()),
     "pong": (7, m.Pong()),
+    "blob": (8, m.Blob(BLOB, 2**20, 2**20)),
+    "blob end": (8, m.BlobEnd(2**20 + 6, 6, 0x5E1A3B2C)),
+    "blob end of an empty one": (9, m.BlobEnd(0, 0, 0)),
     "error": (6, m.Error(m.ErrorCode.SEGMENT_GONE, "the segment was compacted")),
     "error of a newer master": (0, m.Error(0xFFFF, "?")),
 }
@@ -132,6 +136,7 @@ features = st.lists(st.text(max_size=16), max_size=32).map(tuple)
 """Up to 64 bytes of UTF-8 each."""
 tokens = st.text(max_size=64)
 """Up to 256 bytes of UTF-8."""
+blob_ids = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=1024)
 cursors = st.binary(max_size=64)
 records = st.builds(RecordId, ids, numbers)
 generations = st.builds(Generation, numbers, numbers, st.booleans())
@@ -151,6 +156,7 @@ requests = st.one_of(
         st.binary(min_size=m.SALT_SIZE, max_size=m.SALT_SIZE),
     ),
     st.just(m.Ping()),
+    st.builds(m.Blob, blob_ids, longs, st.integers(1, 2**20)),
 )
 answers = st.one_of(
     st.builds(m.Welcome, shorts, features, texts, longs, texts),
@@ -163,5 +169,6 @@ answers = st.one_of(
     st.builds(m.Packed, st.booleans(), st.binary(min_size=1)),
     st.builds(m.End, numbers, longs),
     st.just(m.Pong()),
+    st.builds(m.BlobEnd, longs, st.integers(0, 2**20), numbers),
     st.builds(m.Error, shorts, texts),
 )

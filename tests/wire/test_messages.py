@@ -31,14 +31,18 @@ from tarfailover.wire.messages import (
     ANSWERS,
     FRAME_HEADER,
     MAX_ANSWER_FRAME,
+    MAX_BLOB_ID,
     MAX_IDS,
     MAX_LISTED,
     MAX_PACKED,
     MAX_PART,
     MAX_REQUEST_FRAME,
+    MAX_SLICE,
     MAX_WAIT_MS,
     REQUESTS,
     Answer,
+    Blob,
+    BlobEnd,
     Digest,
     End,
     Error,
@@ -212,7 +216,7 @@ class TestProperties:
         shorter = decoded(frame[: data.draw(st.integers(0, len(frame) - 1))])
         assert shorter is None or type(shorter[1]) in OPEN_ENDED
 
-    @pytest.mark.parametrize("kind", [Head, HeadIs, Welcome])
+    @pytest.mark.parametrize("kind", [Head, HeadIs, Welcome, BlobEnd])
     def test_no_bit_of_what_is_remembered_can_be_wrong(self, kind: type) -> None:
         frame = next(encode(*each) for each in MESSAGES.values() if isinstance(each[1], kind))
         for bit in range(8 * len(frame)):
@@ -246,6 +250,8 @@ class TestLimits:
             End(2**32 - 1, 2**64 - 1),
             Pong(),
             Error(0xFFFF, "x" * 1024),
+            Blob("x" * MAX_BLOB_ID, 2**64 - 1, MAX_SLICE),
+            BlobEnd(2**64 - 1, MAX_SLICE, 2**32 - 1),
         ],
         ids=lambda message: type(message).__name__,
     )
@@ -326,6 +332,16 @@ class TestLimits:
             (Packed(True, bytes(MAX_PACKED + 1)), "the size of PACKED is 66561; 1 to 66560 are"),
             (End(2**32, 0), "the number of segments of END is 4294967296; 0 to 4294967295 are"),
             (End(0, -1), "the size of END is -1; 0 to"),
+            (Blob("x" * 1025, 0, 1), "a text of 1025 bytes in BLOB; 1024 are"),
+            (Blob("x", -1, 1), "the offset of BLOB is -1; 0 to"),
+            (Blob("x", 2**64, 1), f"the offset of BLOB is {2**64}; 0 to"),
+            (Blob("x", 0, 0), "the size in BLOB is 0; 1 to 1048576 are"),
+            (Blob("x", 0, MAX_SLICE + 1), "the size in BLOB is 1048577; 1 to 1048576 are"),
+            (Blob("ä", 0, 1), "a blob id in BLOB is not printable ASCII"),
+            (Blob("a\n", 0, 1), "a blob id in BLOB is not printable ASCII"),
+            (BlobEnd(2**64, 0, 0), f"the length of BLOB_END is {2**64}; 0 to"),
+            (BlobEnd(0, MAX_SLICE + 1, 0), "the size in BLOB_END is 1048577; 0 to 1048576 are"),
+            (BlobEnd(0, 0, -1), "the CRC32 of BLOB_END is -1; 0 to 4294967295 are"),
             (Error(-1, ""), "the code of ERROR is -1; 0 to 65535 are"),
             (Error(65536, ""), "the code of ERROR is 65536; 0 to 65535 are"),
         ],
