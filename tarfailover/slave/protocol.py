@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorTime
@@ -16,7 +15,16 @@ from zope.interface import implementer
 from tarfailover.config import SlaveConfig
 from tarfailover.deadline import Deadline
 from tarfailover.errors import ConnectionLostError, LinkError, PeerError, ProtocolError
-from tarfailover.ids import RecordId, SegmentId, text
+from tarfailover.ids import RecordId, SegmentId
+from tarfailover.slave.asked import (
+    Asked,
+    AskedBlob,
+    AskedList,
+    AskedSegments,
+    OnBytes,
+    OnItem,
+    OnItems,
+)
 from tarfailover.slave.framing import FrameReceiver
 from tarfailover.slave.limit import ReadLimit
 from tarfailover.sockets import acknowledged
@@ -25,6 +33,8 @@ from tarfailover.wire.answers import FINAL
 from tarfailover.wire.compression import Unpacker
 from tarfailover.wire.messages import (
     Answer,
+    Blob,
+    BlobEnd,
     Digest,
     End,
     Error,
@@ -37,37 +47,15 @@ from tarfailover.wire.messages import (
     ListEnd,
     Packed,
     Part,
-    Request,
     Welcome,
 )
-from tarfailover.wire.negotiate import ZSTD, check_welcome
-from tarfailover.wire.stream import Refusal, Segment, StreamParser
-
-OnItems = Callable[[bytes], None]
-OnItem = Callable[[Segment | Refusal], None]
+from tarfailover.wire.negotiate import BLOBS, ZSTD, check_welcome
 
 SILENT = (
     "; it ends one at once and without a word if this machine is not among its "
     "allowed_client_ip_ranges, or if too many connect"
 )
 """What may be the matter with a master that ends a connection before it has said anything."""
-
-
-class _Pending:
-    """A request without its whole answer."""
-
-    def __init__(self, message: Request) -> None:
-        self.message = message
-        self.done: Deferred[Any] = Deferred()
-        self.deadline: Deadline | None = None
-        self.on_items: OnItems = _nothing
-        self.on_item: OnItem = _nothing
-        self.parser = StreamParser()
-        self.items = 0
-
-
-def _nothing(_: Any) -> None:
-    pass
 
 
 @implementer(IPushProducer)
@@ -116,7 +104,7 @@ class SlaveProtocol(FrameReceiver):
         self._welcomed = welcomed
         self._lost = lost
         self._number = 0
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, Asked] = {}
         self._streams: deque[int] = deque()
         self._failure: LinkError | None = None
         self.received = 0
@@ -125,6 +113,8 @@ class SlaveProtocol(FrameReceiver):
         self._limit = ReadLimit(clock, config.rate_limit, self._pause, self._resume)
         self._unpacker: Unpacker | None = None
         """None where no compression was agreed on."""
+        self.gives_blobs = False
+        """Whether `blob` may be called."""
         first, idle = config.deadline_answer, config.deadline_idle
         stall = config.deadline_write_stall
         self._first = self._deadline("answer", first, "the first bytes of an answer", self._came)
@@ -151,13 +141,14 @@ class SlaveProtocol(FrameReceiver):
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         """Connected: introduce this slave."""
         self.transport.registerProducer(_WriteWatch(self._stalled), True)
-        pending = self._send(self._hello, "hello", self._config.deadline_hello)
+        pending = self._send(Asked(self._hello), "hello", self._config.deadline_hello)
         pending.done.addCallback(self._on_welcome).addErrback(self._failed)
 
     def _on_welcome(self, welcome: Welcome) -> None:
         check_welcome(self._hello, welcome)
         if ZSTD in welcome.features:
             self._unpacker = Unpacker()
+        self.gives_blobs = BLOBS in welcome.features
         self._welcomed(self, welcome)
 
     def _failed(self, failure: Failure) -> None:
@@ -193,6 +184,7 @@ class SlaveProtocol(FrameReceiver):
         for each in pending.values():
             if each.deadline is not None:
                 each.deadline.stop()
+            each.cut()
             each.done.errback(Failure(error))
         self._lost(self, error)
 
@@ -232,13 +224,11 @@ class SlaveProtocol(FrameReceiver):
     def head(self, have: RecordId | None, wait: float) -> Deferred[HeadIs]:
         """The master's head; it may wait up to `wait` seconds for another than `have`."""
         seconds = wait + self._config.deadline_answer
-        return self._send(Head(have, int(wait * 1000)), "answer", seconds).done
+        return self._send(Asked(Head(have, int(wait * 1000))), "answer", seconds).done
 
     def list(self, head: SegmentId, cursor: bytes, on_items: OnItems) -> Deferred[bytes]:
         """List the closure of `head`; `on_items` gets the items, the Deferred the new cursor."""
-        pending = self._send(List(head, cursor))
-        pending.on_items = on_items
-        return pending.done
+        return self._send(AskedList(List(head, cursor), on_items)).done
 
     def get(
         self, ids: Sequence[SegmentId], on_item: OnItem, *, salt: bytes = b""
@@ -247,26 +237,31 @@ class SlaveProtocol(FrameReceiver):
 
         With a `salt` it gets digests in place of segments: see `wire.digests`.
         """
-        pending = self._send(Digest(tuple(ids), salt) if salt else Get(tuple(ids)))
-        pending.on_item = on_item
-        return pending.done
+        message = Digest(tuple(ids), salt) if salt else Get(tuple(ids))
+        return self._send(AskedSegments(message, on_item)).done
 
-    def _send(self, message: Request, name: str = "", seconds: float = 0) -> _Pending:
-        pending = _Pending(message)
+    def blob(self, blob: str, offset: int, most: int, on_bytes: OnBytes) -> Deferred[int]:
+        """Fetch the bytes of a blob from `offset` on, `most` at the most; its whole length.
+
+        `on_bytes` gets them, in order.
+        """
+        return self._send(AskedBlob(Blob(blob, offset, most), on_bytes)).done
+
+    def _send(self, pending: Asked, name: str = "", seconds: float = 0) -> Asked:
         if self._failure is not None:
             pending.done.errback(Failure(self._failure))
             return pending
         self._number += 1
         self._pending[self._number] = pending
         if name:
-            what = f"the answer to {type(message).__name__.upper()}"
+            what = f"the answer to {pending.message.NAME}"
             pending.deadline = self._deadline(name, seconds, what)
             pending.deadline.start()
         else:
             self._streams.append(self._number)
             if len(self._streams) == 1 and not self._held:
                 self._first.start()
-        self.sendString(messages.encode(self._number, message))  # type: ignore[no-untyped-call]
+        self.sendString(messages.encode(self._number, pending.message))  # type: ignore[no-untyped-call]
         return pending
 
     # answers
@@ -295,35 +290,25 @@ class SlaveProtocol(FrameReceiver):
             self._failed(Failure())
 
     def _on_part(self, number: int, piece: memoryview) -> None:
-        pending = self._stream(number, Get)
-        for item in pending.parser.feed(piece):
-            self._check_turn(pending, item.segment)
-            pending.items += 1
-            pending.on_item(item)
+        self._stream(number).part(piece)
 
     def _unpacked(self, packed: Packed) -> bytes:
         if self._unpacker is None:
             raise ProtocolError("PACKED came, and compression was not agreed on")
         return self._unpacker.unpack(packed)
 
-    def _check_turn(self, pending: _Pending, segment: SegmentId) -> None:
-        """Raise ProtocolError unless `segment` is the next of those asked for."""
-        ids = pending.message.ids if isinstance(pending.message, Get) else ()
-        if pending.items == len(ids) or ids[pending.items] != segment:
-            raise ProtocolError(
-                f"segment {text(segment)} came as number {pending.items + 1} of an answer to "
-                f"{len(ids)}, and was not asked for there"
-            )
+    def _listed(self, number: int) -> AskedList:
+        pending = self._stream(number)
+        if not isinstance(pending, AskedList):
+            raise ProtocolError(f"request {number} is answered with pieces of another kind")
+        return pending
 
-    def _stream(self, number: int, kind: type[Request]) -> _Pending:
+    def _stream(self, number: int) -> Asked:
         """The request that a piece of a streamed answer belongs to: always the oldest one."""
         if not self._streams or self._streams[0] != number:
             raise ProtocolError(f"a piece of an answer to request {number}, which is not its turn")
-        pending = self._pending[number]
-        if not isinstance(pending.message, kind):
-            raise ProtocolError(f"request {number} is answered with pieces of another kind")
         self._progress()
-        return pending
+        return self._pending[number]
 
     def _progress(self) -> None:
         # A master that answers is alive; it reads on when it has answered enough.
@@ -342,28 +327,14 @@ class SlaveProtocol(FrameReceiver):
         elif isinstance(answer, Packed):
             self._on_part(number, memoryview(self._unpacked(answer)))
         elif isinstance(answer, Listed):
-            self._stream(number, List).on_items(answer.items)
+            self._listed(number).on_items(answer.items)
         elif isinstance(answer, ListEnd):
-            self._stream(number, List)
+            self._listed(number)
             self._complete(number, answer.cursor)
-        elif isinstance(answer, End):
-            self._on_end(number, answer)
+        elif isinstance(answer, (End, BlobEnd)):
+            self._complete(number, self._stream(number).end(answer))
         else:
             self._on_single(number, answer)
-
-    def _on_end(self, number: int, end: End) -> None:
-        pending = self._stream(number, Get)
-        pending.parser.end()
-        if isinstance(pending.message, Get) and pending.items != len(pending.message.ids):
-            raise ProtocolError(
-                f"an answer ended after {pending.items} of {len(pending.message.ids)} segments"
-            )
-        if (pending.items, pending.parser.size) != (end.segments, end.size):
-            raise ProtocolError(
-                f"an answer of {pending.items} segments and {pending.parser.size} bytes was to "
-                f"have {end.segments} and {end.size}"
-            )
-        self._complete(number, None)
 
     def _on_single(self, number: int, answer: Answer) -> None:
         pending = self._pending.get(number)
@@ -378,7 +349,7 @@ class SlaveProtocol(FrameReceiver):
         if pending is None or error.code in FINAL:
             raise told
         if number in self._streams:
-            self._stream(number, type(pending.message))
+            self._stream(number)
         self._complete(number, Failure(told))
 
     def _complete(self, number: int, result: object) -> None:
