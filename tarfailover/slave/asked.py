@@ -99,8 +99,8 @@ class AskedSegments(Asked):
 class AskedBlob(Asked):
     """A BLOB: `on_bytes` gets the slice once its checksum is right; `done`, the blob's length.
 
-    If the connection is cut, `on_bytes` gets what came until then: however often a thin line
-    breaks, each time less is left. The digest of the whole decides in the end.
+    If the connection is cut, `on_bytes` gets what came until then, unless that was wrong:
+    however often a thin line breaks, each time less is left. The digest of the whole decides.
     """
 
     def __init__(self, message: Blob, on_bytes: OnBytes) -> None:
@@ -120,6 +120,7 @@ class AskedBlob(Asked):
         if not isinstance(end, BlobEnd):
             return self._mismatch()
         data, size = bytes(self._came), len(self._came)
+        self._came.clear()
         if (size, crc32(data)) != (end.size, end.crc):
             raise ProtocolError("a piece of a blob was changed on its way: its checksum is wrong")
         if size != max(0, min(self._most, end.length - self._offset)):
@@ -127,7 +128,6 @@ class AskedBlob(Asked):
                 f"{size} bytes from {self._offset} on are not what was asked for of a blob of "
                 f"{end.length} bytes"
             )
-        self._came.clear()
         if data:
             self._on_bytes(data)
         return end.length

@@ -251,6 +251,11 @@ class SlaveEnd:
         self.asked(self.protocol.get(ids, self.items.append))
         return self._number(m.Get)
 
+    def blob(self, offset: int, most: int, blob: str = "b" * 64) -> int:
+        """Ask for a slice of a binary; the request's number."""
+        self.asked(self.protocol.blob(blob, offset, most, self.items.append))
+        return self._number(m.Blob)
+
     def _number(self, kind: type) -> int:
         self.rig.settle()
         number, message = self.master.take()
