@@ -13,21 +13,23 @@ options are arguments.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from tarfailover import osgi
+from tarfailover import given, oakfiles, osgi, osgi_json
 from tarfailover.access.listeners import is_loopback, is_loopback_endpoint
 from tarfailover.access.ranges import MAX_ENTRIES
 from tarfailover.bandwidth import LEAST_RATE
 from tarfailover.errors import ConfigError
+from tarfailover.oakfiles import FILE
 from tarfailover.settings import (
     DAY,
     GIB,
     MIB,
+    NO_SECRET,
     PREFIX,
+    Secret,
     Setting,
     described,
     flag,
@@ -39,16 +41,17 @@ from tarfailover.tls import rules
 from tarfailover.wire.compression import LEVELS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Mapping
 
 CONFIG_VARIABLE = PREFIX + "CONFIG"
 """The environment variable that names the file, as --config does."""
 
-FILE = (0, 4096)
-"""The lengths of a file's name, where none may be named."""
-
 _COMPRESSION = (
     "auto: where the link is slower than the compressor, zstd: wherever bytes get fewer, none"
+)
+_SUBJECT = (
+    "regular expression that all of the subject in the certificate of {} must match, as in "
+    "Oak's sslSubjectPattern"
 )
 _RATE = f"0 means no limit, {LEAST_RATE // 1024}KiB is the least"
 RATES = (LEAST_RATE, 100 * GIB)
@@ -109,9 +112,14 @@ class MasterConfig:
     tls_key_passphrase_file: str = setting(
         "text", "", "file whose first line is the passphrase of tls_key", FILE
     )
+    tls_key_passphrase: Secret = field(default=NO_SECRET, repr=False)
+    tls_self_signed: bool = flag(
+        "use TLS with a certificate that is made at each start, which no slave can verify"
+    )
     tls_ca: str = setting(
         "text", "", "PEM file with the CAs of the slaves; each must show a certificate", FILE
     )
+    tls_subject_pattern: str = setting("pattern", "", _SUBJECT.format("a slave"), (0, 1000))
     tls_crl: str = setting("text", "", "PEM file with the revocation lists of tls_ca", FILE)
     allowed_slaves: str = setting(
         "list",
@@ -223,7 +231,14 @@ class SlaveConfig:
             short="s",
         )
     )
-    master_host: str = setting("text", "127.0.0.1", "name or address of the master", (1, 255), "m")
+    master_host: str = setting(
+        "text",
+        "127.0.0.1",
+        "name or address of the master",
+        (1, 255),
+        "m",
+        oak=("master.host", "primary.host"),
+    )
     port: int = setting("whole", 8023, "TCP port of the master", (1, 65535), "p")
     tls_ca: str = setting(
         "text",
@@ -248,6 +263,8 @@ class SlaveConfig:
     tls_key_passphrase_file: str = setting(
         "text", "", "file whose first line is the passphrase of tls_key", FILE
     )
+    tls_key_passphrase: Secret = field(default=NO_SECRET, repr=False)
+    tls_subject_pattern: str = setting("pattern", "", _SUBJECT.format("the master"), (0, 1000))
     tls_trust_anyone: bool = flag(
         "use TLS and accept any certificate: whoever answers is taken for the master"
     )
@@ -325,25 +342,10 @@ class SlaveConfig:
 
 Config = TypeVar("Config", MasterConfig, SlaveConfig)
 AnyKind = type[MasterConfig] | type[SlaveConfig]
-
-# Names that Oak's operators have in their files and that mean nothing here, with the way on.
-# The value false asks for nothing, so it may stay.
-_OAK_NAMES = {
-    "org.apache.sling.installer.configuration.persist": "set it to false or remove the line",
-    "secure": "write tls.certificate and tls.key (master) or tls.ca (slave)",
-    "primary.host": "write master.host",
-    "standby.readtimeout": "write deadline.answer and deadline.idle, in seconds",
-    "standby.autoclean": "to keep older generations write no.cleanup",
-    "master.allowed-client-ip-ranges": "it belongs into the file of the master",
-    "primary.allowed-client-ip-ranges": "it belongs into the file of the master",
-    "sslKeyFile": "write tls.key",
-    "sslKeyPassword": "write it into a file, and the name of that as tls.key.passphrase.file",
-    "sslChainFile": "write tls.certificate, with the chain in the same file",
-    "sslValidateClient": "write tls.ca with the CAs of the slaves",
-    "sslSubjectPattern": "write tls.server.name, a name in the master's certificate",
+_IMPLIED: dict[type, oakfiles.Implied] = {
+    MasterConfig: oakfiles.for_master,
+    SlaveConfig: oakfiles.for_slave,
 }
-# A slave cleans up unless it is told not to, so here the other value changes nothing.
-_HARMLESS = {"standby.autoclean": "true"}
 
 
 def settings(kind: AnyKind) -> tuple[Setting, ...]:
@@ -384,10 +386,15 @@ def load(
         path = environ.get(CONFIG_VARIABLE)
     if path == "":
         raise ConfigError(f"--config or {CONFIG_VARIABLE} is empty; name a file or leave it out")
-    values = {} if path is None else osgi.read(Path(str(path)))
+    values = {} if path is None else read_file(Path(str(path)))
     config = merge(kind, values, environ, options)
     files: dict[str, Any] = rules.absolute(config)
     return dataclasses.replace(config, store=config.store.absolute(), **files)
+
+
+def read_file(path: Path) -> dict[str, osgi.Entry]:
+    """The properties in a file: ``.cfg.json`` by its name, else ``.config``; raises ConfigError."""
+    return osgi_json.read(path) if path.name.endswith(osgi_json.SUFFIX) else osgi.read(path)
 
 
 def merge(
@@ -401,77 +408,28 @@ def merge(
     `options` are those of twisted.python.usage, by long name without the dashes: None
     is an option that was not given, 0 a flag that was not. Raises ConfigError.
     """
-    given: dict[str, Any] = {}
-    given.update(_from_file(kind, file_values))
-    given.update(_from_environment(kind, environ))
-    given.update(_from_options(kind, options))
-    for row in settings(kind):
-        if row.required and row.field not in given:
+    rows = settings(kind)
+    ours, oaks = oakfiles.split(rows, file_values)
+    found: dict[str, Any] = {}
+    found.update(given.from_file(rows, ours))
+    found.update(given.from_environment(rows, environ, _other_variables()))
+    found.update(given.from_options(rows, options))
+    found = {**dict(_IMPLIED[kind](oaks, found)), **found}
+    for row in rows:
+        if row.required and row.field not in found:
             raise ConfigError(
                 f"no {row.field} is given; use {row.option}, {row.environment} "
                 f'or a line {row.osgi}="..." in the file of --config'
             )
-    config = kind(**given)
+    config = kind(**found)
     _check(config)
     return config
 
 
-def _from_file(kind: AnyKind, values: Mapping[str, osgi.Entry]) -> Iterator[tuple[str, Any]]:
-    known = {name: row for row in settings(kind) for name in (row.osgi, *row.oak)}
-    lines: dict[str, osgi.Entry] = {}
-    for name, entry in values.items():
-        if name in known:
-            first = lines.setdefault(known[name].field, entry)
-            if first is not entry:
-                other = known[name].osgi
-                raise ConfigError(f"{entry.where}: {name} is {other}; remove one of the two")
-            yield _converted(known[name], entry.value, f"{entry.where}: {name}")
-        elif name not in _OAK_NAMES:
-            _unknown(f"{entry.where}: unknown property", name, known, "remove the line")
-        elif str(entry.value).lower() != _HARMLESS.get(name, "false"):
-            raise ConfigError(f"{entry.where}: {name} is Oak's, not ours; {_OAK_NAMES[name]}")
-
-
-def _from_environment(kind: AnyKind, environ: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
-    known = {row.environment: row for row in settings(kind) if row.environment}
-    # One environment may serve a master and a slave: what the other knows is passed over.
-    passed = {row.environment for other in (MasterConfig, SlaveConfig) for row in settings(other)}
-    passed.add(CONFIG_VARIABLE)
-    for name in sorted(name for name in environ if name.startswith(PREFIX)):
-        if name in known:
-            yield _converted(known[name], environ[name], f"environment variable {name}")
-        elif name not in passed:
-            _unknown("unknown environment variable", name, known, "unset it")
-
-
-def _from_options(
-    kind: AnyKind, options: Mapping[str, str | int | None]
-) -> Iterator[tuple[str, Any]]:
-    known = {row.option[2:]: row for row in settings(kind) if row.option}
-    for name, value in options.items():
-        if name == "config" or value is None:
-            continue
-        if name not in known:
-            _unknown("unknown option", f"--{name}", [f"--{k}" for k in known], "leave it out")
-        if known[name].kind == "flag" and isinstance(value, int):
-            if value:
-                yield known[name].field, True
-        else:
-            yield _converted(known[name], value, f"option --{name}")
-
-
-def _converted(row: Setting, value: osgi.Value, where: str) -> tuple[str, Any]:
-    try:
-        return row.field, row.convert(value)
-    except ValueError as error:
-        raise ConfigError(f"{where}: {value!r} {error}") from error
-
-
-def _unknown(what: str, name: str, known: Iterable[str], remedy: str) -> NoReturn:
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names)}."
-    raise ConfigError(f"{what} {name}; {hint} Otherwise {remedy}")
+def _other_variables() -> set[str]:
+    """One environment may serve a master and a slave: what the other knows is passed over."""
+    both = (MasterConfig, SlaveConfig)
+    return {CONFIG_VARIABLE, *(row.environment for each in both for row in settings(each))}
 
 
 def _check(config: MasterConfig | SlaveConfig) -> None:

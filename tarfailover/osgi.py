@@ -56,6 +56,11 @@ class Entry(NamedTuple):
 
 def read(path: Path) -> dict[str, Entry]:
     """The properties in the file `path`; raises ConfigError if it cannot be read or parsed."""
+    return parse(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """All of a configuration file; raises ConfigError if it cannot be read."""
     try:
         # A pipe or a terminal would make the reader wait without a limit.
         if path.exists() and not path.is_file():
@@ -68,7 +73,7 @@ def read(path: Path) -> dict[str, Entry]:
         ) from error
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(f"{path} is larger than {MAX_FILE_BYTES} bytes; is it a .config file?")
-    return parse(_decode(data, str(path)), str(path))
+    return _decode(data, str(path))
 
 
 def parse(text: str, source: str) -> dict[str, Entry]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,11 +37,25 @@ Kind = Literal[
     "bytes",
     "seconds",
     "flag",
+    "secret",
+    "pattern",
     "list",
     "ranges",
     "compression",
     "rate",
 ]
+
+
+class Secret(str):
+    """A text that no message and no `repr` shows."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'…'" if self else "''"
+
+
+NO_SECRET = Secret("")
 
 
 @dataclass(frozen=True)
@@ -144,7 +159,10 @@ def flag(doc: str) -> Any:
 
 
 def table(configuration: type) -> tuple[Setting, ...]:
-    """Return the settings of the dataclass `configuration`, in the order of its fields."""
+    """Return the settings of the dataclass `configuration`, in the order of its fields.
+
+    A field that is declared by none of the functions here is none: others imply it.
+    """
     return tuple(
         Setting(
             field=field.name,
@@ -157,6 +175,7 @@ def table(configuration: type) -> tuple[Setting, ...]:
             oak=field.metadata.get("oak", ()),
         )
         for field in dataclasses.fields(configuration)
+        if field.metadata
     )
 
 
@@ -171,12 +190,10 @@ _LATER_NAMES = {"primary": "master", "standby": "slave"}
 
 def _mode(row: Setting, value: Value) -> str:
     expected = str(row.default)
-    if value == expected:
-        return expected
-    later = _LATER_NAMES.get(str(value))
+    later = _LATER_NAMES.get(str(value), value)
     if later == expected:
-        raise ValueError(f'is Oak\'s later name of this mode; write mode="{expected}"')
-    if (later or value) in _LATER_NAMES.values():
+        return str(value)
+    if later in _LATER_NAMES.values():
         raise ValueError(
             f"is the other side; this is the {expected}: name a file with "
             f'mode="{expected}", or start the other program'
@@ -253,6 +270,22 @@ def _flag(_row: Setting, value: Value) -> bool:
     return value.lower() in _TRUE
 
 
+def _secret(row: Setting, value: Value) -> Secret:
+    return Secret(_text(row, value))
+
+
+def _pattern(row: Setting, value: Value) -> str:
+    """A regular expression; those of Java and of Python mean the same, or are refused."""
+    text = _text(row, value)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # [a&&b] is another thing in Java
+            re.compile(text)
+    except (re.error, FutureWarning, OverflowError, RecursionError) as error:
+        raise ValueError(f"is no regular expression that can be used here: {error}") from error
+    return text
+
+
 def _list(row: Setting, value: Value) -> str:
     """Entries with commas between them, from such a text or from an array of texts."""
     parts = value if isinstance(value, tuple) else (value,)
@@ -282,6 +315,8 @@ _CONVERT: dict[Kind, Callable[[Setting, Value], Any]] = {
     "bytes": _bytes,
     "seconds": _seconds,
     "flag": _flag,
+    "secret": _secret,
+    "pattern": _pattern,
     "list": _list,
     "ranges": _ranges,
     "compression": _compression,

@@ -111,7 +111,6 @@ def test_good_values(made: Setting, value: Any, result: object) -> None:
         (row("compression"), ("zstd",), "is no compression"),
         (row("mode", default="slave"), "master", 'name a file with mode="slave"'),
         (row("mode", default="slave"), "primary", "is the other side"),
-        (row("mode", default="slave"), "standby", "is Oak's later name"),
         (row("mode", default="slave"), "salve", 'is no mode; write mode="slave"'),
         (row("mode", default="slave"), ("slave",), "is no mode"),
     ],

@@ -37,8 +37,12 @@ class MasterSecurity:
             config.tls_key_passphrase_file,
             config.tls_ca,
             config.tls_crl,
+            config.tls_key_passphrase,
+            config.tls_self_signed,
         )
-        demand = Demand("the slave", named=True) if config.tls_ca else None
+        # Whoever is known by the subject needs no other name.
+        pattern = config.tls_subject_pattern
+        demand = Demand("the slave", named=not pattern, subject=pattern) if config.tls_ca else None
         self.contexts = Contexts(files, demand)
         self._seldom = factory.seldom
         self._token = Token(config.token_file) if config.token_file else None
@@ -63,6 +67,11 @@ class MasterSecurity:
         shown += ["the token"] if self._token is not None else []
         who = f"clients must show {' and '.join(shown)}" if shown else _ANYBODY
         self.log.info("TLS is on; {who}", who=who)
+        if self.contexts.files.self_signed:
+            self.log.warn(
+                "tls_self_signed: the certificate was made at this start, and no slave can verify "
+                "it; use tls_certificate and tls_key"
+            )
         self._watch.start()
 
     def reconfigure(self, config: MasterConfig) -> None:

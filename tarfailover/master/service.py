@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tarfailover.access import names
+from tarfailover.access.listeners import is_loopback
 from tarfailover.access.names import Names
 from tarfailover.access.ranges import Ranges
 from tarfailover.config import MasterConfig
@@ -210,6 +211,11 @@ class MasterService(Service):
     def _listening(self, port: IListeningPort) -> None:
         self.port = port
         self.log.info("listening on {where}", where=_where(port))
+        if self.config.mode == "primary" and is_loopback(self.config.interface):
+            self.log.warn(
+                "with such a file Oak listens on every address, and this master for this machine "
+                "alone; name an --interface for others"
+            )
         self._look_on()
 
     def _look_on(self) -> None:

@@ -29,6 +29,7 @@ def demand(config: SlaveConfig) -> Demand:
         name=named if config.tls_ca else "",
         pins=rules.pins(config),
         anyone=config.tls_trust_anyone,
+        subject=config.tls_subject_pattern,
     )
 
 
@@ -53,6 +54,7 @@ class SlaveSecurity:
             config.tls_key_passphrase_file,
             config.tls_ca,
             config.tls_crl,
+            config.tls_key_passphrase,
         )
         self.contexts = Contexts(files, demand(config))
         if config.token_file:

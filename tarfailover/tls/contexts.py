@@ -38,7 +38,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from tarfailover.errors import ConfigError
-from tarfailover.tls import words
+from tarfailover.tls import subject, words
 from tarfailover.tls.files import (
     Expiry,
     Material,
@@ -66,7 +66,8 @@ def utc_now() -> dt.datetime:
 class Demand:
     """What one side demands of the other's certificate.
 
-    `peer` is ``the master`` or ``the slave``. `name` must be in the certificate if it is
+    `peer` is ``the master`` or ``the slave``. All of its subject must match `subject`, a
+    pattern, if that is not ''. `name` must be in the certificate if it is
     not ''. One of `pins`, SHA-256 fingerprints, must be the certificate's if there are
     any. Without `certified` no CA is asked. `anyone` demands nothing at all.
     """
@@ -77,19 +78,33 @@ class Demand:
     pins: frozenset[str] = frozenset()
     named: bool = False
     anyone: bool = False
+    subject: str = ""
 
     def refuses(self, certificate: X509) -> str:
         """Why the peer's own certificate is refused, if it is valid otherwise; '' if not."""
         found = certificate.to_cryptography()
         if self.anyone:
-            return ""
+            return self._other_subject(found)
         print_ = fingerprint(found)
         if self.pins and not any(hmac.compare_digest(print_, pin) for pin in self.pins):
             return f"{self.peer} shows a certificate with another fingerprint: {print_}"
         if self.named and not names(found):
-            return f"the certificate of {self.peer} has no subject alternative name"
-        if not self.name:
+            return (
+                f"the certificate of {self.peer} has no subject alternative name; give it one, or "
+                "know it by its subject (tls_subject_pattern)"
+            )
+        return self._other_subject(found) or (self._other_name(found) if self.name else "")
+
+    def _other_subject(self, found: x509.Certificate) -> str:
+        shown = subject.subject(found) if self.subject else ""
+        if not self.subject or subject.matches(self.subject, shown):
             return ""
+        return (
+            f"the certificate of {self.peer} has the subject {shown!r}, which does not match the "
+            "pattern (tls_subject_pattern, sslSubjectPattern)"
+        )
+
+    def _other_name(self, found: x509.Certificate) -> str:
         try:
             if isIPAddress(self.name) or isIPv6Address(self.name):
                 verify_certificate_ip_address(found, self.name)
@@ -111,7 +126,7 @@ class Judge:
     def __call__(self, _: Any, certificate: X509, number: int, depth: int, ok: int) -> bool:
         """OpenSSL asks, certificate by certificate: the peer's own has depth 0."""
         demand = self.demand
-        if demand.anyone:
+        if not ok and demand.anyone:
             return True
         if not ok and (demand.certified or number not in words.UNTRUSTED):
             return self._refuse(words.fault(number, demand.peer))

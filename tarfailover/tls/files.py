@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from tarfailover import smallfiles
 from tarfailover.errors import ConfigError
+from tarfailover.tls import selfsigned
 from tarfailover.tls.names import SYSTEM
 
 MAX_PEM = 4 * 1024 * 1024
@@ -38,6 +39,10 @@ class TlsFiles:
     passphrase: str = ""
     ca: str = ""
     crl: str = ""
+    word: str = field(default="", repr=False)
+    """The passphrase of the key itself."""
+    self_signed: bool = False
+    """Show a certificate that is made now, and is in no file."""
 
     def paths(self) -> list[Path]:
         """All files, without `SYSTEM`."""
@@ -62,8 +67,11 @@ class Material:
 def read(files: TlsFiles) -> Material:
     """Read all `files`; raises ConfigError."""
     chain, key = certificates(files.certificate), None
+    if files.self_signed:
+        own, key = selfsigned.make(dt.datetime.now(dt.timezone.utc))
+        chain = (own,)
     if files.key:
-        key = _key(Path(files.key), files.passphrase)
+        key = _key(Path(files.key), passphrase(files.passphrase) or files.word.encode("utf-8"))
         if key.public_key() != chain[0].public_key():
             raise ConfigError(
                 f"{files.key} is not the key of {files.certificate}; the certificate of this "
@@ -108,10 +116,10 @@ def passphrase(name: str) -> bytes | None:
     return smallfiles.first_line(Path(name), "passphrase") if name else None
 
 
-def _key(path: Path, secret: str) -> Any:
-    pem, word = _bytes(path), passphrase(secret)
+def _key(path: Path, word: bytes) -> Any:
+    pem = _bytes(path)
     try:
-        return load_pem_private_key(pem, word)
+        return load_pem_private_key(pem, word or None)
     except TypeError:
         # Not from the library's error: its texts are not ours to vouch for.
         why = "is encrypted; name tls_key_passphrase_file"
@@ -158,7 +166,7 @@ class Expiry(NamedTuple):
 
 def expiries(files: TlsFiles, material: Material) -> Iterator[Expiry]:
     """All that will end, or has ended: the own certificate first, then CAs, then lists."""
-    for which in material.chain[:1]:
+    for which in material.chain[:1] if files.certificate else ():
         what = f"the certificate in {files.certificate}"
         yield Expiry(files.certificate, what, which.not_valid_after_utc)
     for file, chain in ((files.certificate, material.chain[1:]), (files.ca, material.roots)):

@@ -31,13 +31,13 @@ def is_master(config: Any) -> bool:
 def uses_tls(config: Any) -> bool:
     """Whether the connections of `config` are encrypted."""
     if is_master(config):
-        return bool(config.tls_certificate)
+        return bool(config.tls_certificate or config.tls_self_signed)
     return bool(config.tls_ca or config.tls_pin or config.tls_trust_anyone)
 
 
 def authenticated(config: Any) -> bool:
     """Whether a master with `config` serves nobody but holders of a certificate or the token."""
-    return bool(config.tls_certificate and (config.tls_ca or config.token_file))
+    return bool(uses_tls(config) and (config.tls_ca or config.token_file))
 
 
 def lacking(config: Any) -> str:
@@ -73,6 +73,10 @@ def check(config: Any) -> None:
         raise ConfigError("tls_certificate is given without tls_key; name both or none")
     if config.tls_key_passphrase_file and not config.tls_key:
         raise ConfigError("tls_key_passphrase_file is given without tls_key; remove it")
+    if config.tls_key_passphrase and config.tls_key_passphrase_file:
+        raise ConfigError(
+            "sslKeyPassword and tls_key_passphrase_file say the same; remove one of the two"
+        )
     if config.tls_crl and (not config.tls_ca or config.tls_ca == SYSTEM):
         raise ConfigError("tls_crl revokes certificates of tls_ca: name a file there")
     if config.token_file and not uses_tls(config):
@@ -93,7 +97,14 @@ def _check_master(config: Any) -> None:
             "tls_ca of a master must be a file: whoever has any certificate of a public CA "
             "would be let in with system"
         )
-    if config.tls_ca and not config.tls_certificate:
+    if config.tls_self_signed and config.tls_certificate:
+        raise ConfigError("tls_self_signed and tls_certificate exclude each other; remove one")
+    if config.tls_subject_pattern and not config.tls_ca:
+        raise ConfigError(
+            "tls_subject_pattern (sslSubjectPattern) is for the certificates of slaves, and "
+            "without tls_ca none shows any; name tls_ca"
+        )
+    if config.tls_ca and not uses_tls(config):
         raise ConfigError(
             "tls_ca demands certificates of the slaves, which needs TLS: name tls_certificate "
             "and tls_key of the master too"
@@ -103,7 +114,7 @@ def _check_master(config: Any) -> None:
             "allowed_slaves are names in certificates, and without tls_ca no slave shows any; "
             "name tls_ca"
         )
-    if config.tls_certificate and config.endpoint.startswith(("ssl:", "tls:")):
+    if uses_tls(config) and config.endpoint.startswith(("ssl:", "tls:")):
         raise ConfigError(
             "an endpoint of its own TLS and tls_certificate exclude each other; write tcp:"
         )
@@ -124,6 +135,8 @@ def _check_slave(config: Any) -> None:
         raise ConfigError(
             "tls_certificate is given, and nothing says whom to trust; name tls_ca or tls_pin"
         )
+    if config.tls_subject_pattern and not uses_tls(config):
+        raise ConfigError("tls_subject_pattern is given without TLS; name tls_ca or tls_pin")
     if config.tls_server_name and not config.tls_ca:
         raise ConfigError("tls_server_name is only checked with tls_ca; name that, or remove it")
 

@@ -16,7 +16,7 @@ import pytest_twisted
 from OpenSSL import SSL
 from services import Master, Slave, until
 from sides import chain, large, store_of
-from tls_made import HOST, NOW, Certs
+from tls_made import HOST, NOW, SECRET, Certs
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
@@ -43,6 +43,7 @@ def certs(tmp_path_factory: pytest.TempPathFactory) -> Certs:
     made.misdated("oak", -10)
     made.misdated("oak", 10)
     made.self_signed()
+    Authority(made.directory / "locked", NOW, SECRET).init([HOST], ["oak"])
     return made
 
 
@@ -100,6 +101,21 @@ GOOD = {
         lambda c: {"tls_ca": c.path("named/ca.pem"), "tls_server_name": "oak.example.org"},
         "certificate of nobody",
     ),
+    "password of the key itself": (
+        lambda c: {**c.shows("locked/master"), "tls_key_passphrase": SECRET.decode()},
+        slave(tls_ca="locked/ca.pem"),
+        "certificate of nobody",
+    ),
+    "known by the subject": (
+        lambda c: {**master(**MUTUAL)(c), "tls_subject_pattern": "(?i)cn=O.*"},
+        lambda c: {**slave("good/oak", **MUTUAL)(c), "tls_subject_pattern": r"CN=127\.0\.0\.1"},
+        "certificate of oak",
+    ),
+    "anyone, made at the start": (
+        lambda _: {"tls_self_signed": True},
+        lambda _: {"tls_trust_anyone": True, "tls_subject_pattern": "CN=localhost"},
+        "certificate of nobody",
+    ),
     "anyone": (master("self"), lambda _: {"tls_trust_anyone": True}, "certificate of nobody"),
 }
 
@@ -116,7 +132,7 @@ async def test_what_is_trusted(
     ):
         await copying.in_sync(served.service.factory.snapshot.head.record)  # type: ignore[union-attr]
         assert any(told in line and line.endswith(": connected") for line in log)
-        assert any("tls_trust_anyone" in line for line in log) == (case == "anyone")
+        assert any("tls_trust_anyone" in line for line in log) == ("anyone" in case)
 
 
 CASES: dict[str, tuple[Settings, Settings, str, str]] = {
@@ -221,6 +237,18 @@ CASES: dict[str, tuple[Settings, Settings, str, str]] = {
         slave("good/master", tls_ca="good/ca.pem"),
         "the certificate of the slave is not made for this side",
         "the master refused our certificate",
+    ),
+    "slave of another subject": (
+        lambda c: {**master(**MUTUAL)(c), "tls_subject_pattern": "CN=oa"},
+        slave("good/oak", **MUTUAL),
+        "the certificate of the slave has the subject 'CN=oak', which does not match",
+        "the master refused our certificate",
+    ),
+    "master of another subject": (
+        lambda _: {"tls_self_signed": True},
+        lambda _: {"tls_trust_anyone": True, "tls_subject_pattern": "CN=oak"},
+        "the slave refused our certificate",
+        "the certificate of the master has the subject 'CN=localhost', which does not match",
     ),
     "pinned, another one": (
         master(),
