@@ -51,6 +51,9 @@ def test_the_source_archive_is_enough_to_run_the_tests(sdist: Path) -> None:
         "pyproject.toml",
         "setup.cfg",
         "scripts/test",
+        "scripts/interop",
+        "tests/interop/pom-1.22.xml",
+        "tests/interop/peer/OakPeer.java",
         "scripts/_env.py",
     }
     assert wanted | python_files() | {"tests/conftest.py"} <= names

@@ -1,41 +1,27 @@
-"""Real Oak at our service: builds `Peer` on Oak's published artifacts and runs it.
+"""Real Oak at our service, one command a process: runs the `Peer` of the shared material.
 
-`Peer.java` lies with the shared material beside the checkout; the pom beside the
-interop tests pins the release of Oak. Both, and a JDK and Maven, are found by
-`Toolchain.find`; `build` makes the class path once and keeps it in a directory that
-is named after what it was built from, so nothing there is ever out of date.
+`oak_peer` runs our own program, many commands in one process; this is what is left to move there.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
-import os
 import queue
 import re
-import shutil
 import signal
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+from oak_build import CHECKOUT, RELEASES, Built, OakAbsentError, OakError, Toolchain, run_tool
+from oak_peer import Walked
+
 SHARED = CHECKOUT.parent / "shared"
-POM = CHECKOUT / "tests" / "interop" / "pom.xml"
-CACHE = CHECKOUT / "build" / "interop"
-
-RESOLVE_TIMEOUT = 240.0
-"""Seconds for Maven to download what the pom names (15 MB and Maven's own plugins)."""
-
-COMPILE_TIMEOUT = 60.0
-"""Seconds for javac to compile Peer.java."""
 
 PEER_TIMEOUT = 60.0
 """Seconds for one command of Peer that ends by itself."""
@@ -46,168 +32,24 @@ LINE_TIMEOUT = 30.0
 STOP_TIMEOUT = 20.0
 """Seconds for a running Peer to end after its input was closed or it was signalled."""
 
-JAVA_RELEASE = "11"
-"""The oldest Java that the pinned Oak runs on."""
-
 _JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx768m")
 _LOG = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
-_UNREACHED = re.compile(r"Could not transfer|failed to transfer|in offline mode|Unknown host")
-_REFUSED = re.compile(r"status code:? \d{3}|Not authorized|Forbidden|checksum", re.IGNORECASE)
 
 
-class OakError(Exception):
-    """Oak, or a tool that builds it, failed: says which command and what it printed."""
-
-
-class OakAbsentError(OakError):
-    """A part that this machine would have to have is not here: says which."""
-
-
-class OakOfflineError(OakError):
-    """Maven is here, but reaches no repository to take Oak from."""
-
-
-def maven_found_no_network(output: str) -> bool:
-    """Whether Maven's `output` tells of an unreachable repository, not of a refusing one."""
-    return _UNREACHED.search(output) is not None and _REFUSED.search(output) is None
-
-
-def offline_is_a_failure(environ: Mapping[str, str]) -> bool:
-    """The rule for Maven without network: a person's test run skips, CI's fails.
-
-    CI is where ``CI`` is set (to anything but nothing, ``0`` or ``false``), as every
-    CI service does, or where ``TARFAILOVER_INTEROP=required``.
-    """
-    return oak_is_required(environ) or environ.get("CI", "").lower() not in ("", "0", "false")
-
-
-def oak_is_required(environ: Mapping[str, str]) -> bool:
-    """Whether ``TARFAILOVER_INTEROP=required`` forbids every skip for want of Oak."""
-    return environ.get("TARFAILOVER_INTEROP") == "required"
-
-
-@dataclass(frozen=True)
-class Toolchain:
-    """What Oak is built with: the JDK's programs, Maven, and the source of Peer."""
-
-    java: str
-    javac: str
-    mvn: str
-    source: Path
-    pom: Path = POM
-
-    @classmethod
-    def find(cls, shared: Path = SHARED, path: str | None = None) -> Toolchain:
-        """The tools on `path` (default: PATH); raises OakAbsentError naming all that is missing."""
-        found = {name: shutil.which(name, path=path) for name in ("java", "javac", "mvn")}
-        source = shared / "peer" / "Peer.java"
-        missing = [f"no {name} on PATH" for name, where in found.items() if where is None]
-        if not source.is_file():
-            missing.append("no shared/peer/Peer.java beside the checkout")
-        if missing:
-            raise OakAbsentError("real Oak cannot judge here: " + ", ".join(missing))
-        java, javac, mvn = (where or "" for where in found.values())
-        return cls(java, javac, mvn, source)
-
-    @property
-    def key(self) -> str:
-        """A name for what this tool chain builds, different for every source and pom."""
-        parts = (self.source.read_bytes(), self.pom.read_bytes(), JAVA_RELEASE.encode())
-        return hashlib.sha256(b"\0".join(hashlib.sha256(p).digest() for p in parts)).hexdigest()[
-            :16
-        ]
-
-
-def build(tools: Toolchain, cache: Path = CACHE) -> OakPeer:
-    """The Peer that `tools` make, built at most once under `cache`, whoever else asks.
-
-    Raises OakOfflineError where Maven reaches no repository, OakError where a tool fails.
-    """
-    home = cache / tools.key
-    if not home.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        with _locked(cache / "lock", RESOLVE_TIMEOUT + COMPILE_TIMEOUT):
-            if not home.is_dir():
-                _build_into(tools, home)
-    return OakPeer(tools.java, home)
-
-
-def _build_into(tools: Toolchain, home: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=home.parent, prefix="new-") as scratch:
-        new = Path(scratch) / "peer"
-        lib, classes = new / "lib", new / "classes"
-        classes.mkdir(parents=True)
-        _resolve(tools, lib)
-        _tool(
-            [tools.javac, "-nowarn", "--release", JAVA_RELEASE, "-cp", f"{lib}/*"]
-            + ["-d", str(classes), str(tools.source)],
-            COMPILE_TIMEOUT,
-        )
-        new.rename(home)
-
-
-def _resolve(tools: Toolchain, lib: Path) -> None:
-    goal = ["dependency:copy-dependencies", f"-DoutputDirectory={lib}"]
-    try:
-        _tool([tools.mvn, "-B", "-U", "-ntp", "-f", str(tools.pom), *goal], RESOLVE_TIMEOUT)
-    except OakError as error:
-        if maven_found_no_network(str(error)):
-            raise OakOfflineError(f"Maven reaches no repository: {error}") from error
-        raise
-
-
-def _tool(command: list[str], timeout: float) -> str:
-    """The standard output of `command`; raises OakError with all that it printed."""
-    try:
-        done = subprocess.run(
-            command,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired as expired:
-        raise OakError(f"{' '.join(command)}: still running after {timeout:g} s") from expired
-    if done.returncode != 0:
-        said = done.stdout + done.stderr
-        raise OakError(f"{' '.join(command)}: exit code {done.returncode}\n{said}")
-    return done.stdout
-
-
-@contextlib.contextmanager
-def _locked(path: Path, timeout: float) -> Iterator[None]:
-    """Holds the lock file `path`; raises OakError if others hold it for `timeout` seconds."""
-    deadline, pause = time.monotonic() + timeout, threading.Event()
-    with path.open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as held:
-                if time.monotonic() > deadline:
-                    raise OakError(f"{path}: held by another build for {timeout:g} s") from held
-                pause.wait(0.1)
-        yield
-
-
-@dataclass(frozen=True)
-class Walked:
-    """What Oak found when it read every node of a store: the head, counts, the digest."""
-
-    head: str
-    nodes: int
-    properties: int
-    blob_bytes: int
-    digest: str
+def shared_peer() -> Toolchain:
+    """The tools for the shared Peer on the newest Oak; raises OakAbsentError."""
+    source = SHARED / "peer" / "Peer.java"
+    if not source.is_file():
+        raise OakAbsentError("real Oak cannot judge here: no shared/peer/Peer.java")
+    tools = Toolchain.find(RELEASES["1.82"])
+    return Toolchain(tools.java, tools.javac, tools.mvn, tools.pom, (source,))
 
 
 class OakPeer:
     """A built Peer: runs its commands on store directories, each in a JVM of its own."""
 
-    def __init__(self, java: str, home: Path) -> None:
-        self._java = java
-        self._class_path = f"{home / 'classes'}{os.pathsep}{home / 'lib'}/*"
+    def __init__(self, built: Built) -> None:
+        self._java, self._class_path = built.java, built.class_path
 
     def command(self, *args: object, **properties: object) -> list[str]:
         """The command line of Peer with `args`; `properties` become ``-Dpeer.NAME=VALUE``."""
@@ -217,7 +59,7 @@ class OakPeer:
 
     def run(self, *args: object, timeout: float = PEER_TIMEOUT, **properties: object) -> str:
         """What Peer printed for the command `args`; raises OakError if it failed or was late."""
-        return _tool(self.command(*args, **properties), timeout)
+        return run_tool(self.command(*args, **properties), timeout)
 
     def walk(self, directory: Path, *, timeout: float = PEER_TIMEOUT) -> Walked:
         """All of the content of the store in `directory`, read by Oak through a read-only open.
