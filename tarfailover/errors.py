@@ -14,7 +14,8 @@
     │   ├── NoHeadError          14   no line of the journal names a head that can be served
     │   ├── StoreLockedError     15   another process writes this store
     │   ├── SegmentMissingError  16   a segment that is needed is not there
-    │   └── StoreIOError         17   the operating system refused a read, a write or a sync
+    │   ├── StoreIOError         17   the operating system refused a read, a write or a sync
+    │   └── BlobMissingError     30   an external binary that is needed is not in its blob store
     └── LinkError
         ├── ProtocolError        20   the peer broke the protocol
         ├── PeerError            21   the peer answered with an error
@@ -123,6 +124,12 @@ class StoreIOError(StoreError):
     """The operating system refused a read, a write, a sync or a rename."""
 
     exit_code = 17
+
+
+class BlobMissingError(StoreError):
+    """An external binary that is needed is not in its blob store."""
+
+    exit_code = 30
 
 
 class LinkError(TarFailoverError):

@@ -75,9 +75,13 @@ class Disk:
         with told("create", path):
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
 
-    def open(self, path: Path, *, create: bool = False) -> int:
-        """A descriptor of `path` for reading and writing."""
+    def open(self, path: Path, *, create: bool = False, follow: bool = True) -> int:
+        """A descriptor of `path` for reading and writing; unless `follow`, not of a link's target.
+
+        That is for names that somebody else could have put there.
+        """
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        flags |= 0 if follow else os.O_NOFOLLOW
         with told("open for writing", path):
             return os.open(path, flags, 0o644)
 
@@ -122,16 +126,42 @@ class Disk:
         return found.f_bavail * found.f_frsize
 
     def rename(self, source: Path, target: Path) -> None:
-        """Rename within one directory, replacing `target`; then sync the directory."""
+        """Rename within one file system, replacing `target`; then sync the target's directory."""
         with told(f"rename to {target.name}", source):
             source.replace(target)
         self.sync_directory(target.parent)
 
     def remove(self, path: Path) -> None:
         """Remove `path`; then sync the directory."""
+        self.forget(path)
+        self.sync_directory(path.parent)
+
+    def forget(self, path: Path) -> None:
+        """Remove `path`; a power failure may bring it back."""
         with told("remove", path):
             path.unlink(missing_ok=True)
-        self.sync_directory(path.parent)
+
+    def remove_empty(self, folder: Path, below: Path) -> None:
+        """Remove `folder` and those above it, as long as they are empty and lie `below`.
+
+        A power failure may bring them back.
+        """
+        while folder != below and below in folder.parents:
+            with told("remove the folder", folder):
+                try:
+                    folder.rmdir()
+                except FileNotFoundError:
+                    pass
+                except OSError as error:
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
+                    return
+            folder = folder.parent
+
+    def touch(self, path: Path) -> None:
+        """Make now the time at which the file changed last."""
+        with told("set the time of", path):
+            os.utime(path)
 
     def replace_file(self, path: Path, data: bytes) -> None:
         """Make `data` the content of `path`, or leave the old content: nothing in between."""

@@ -221,10 +221,10 @@ class RecordingDisk(QuickDisk):
         self._link(path)
         return super().create(path)
 
-    def open(self, path: Path, *, create: bool = False) -> int:
+    def open(self, path: Path, *, create: bool = False, follow: bool = True) -> int:
         if path.name not in self.names:
             self._link(path)
-        return super().open(path, create=create)
+        return super().open(path, create=create, follow=follow)
 
     def write(self, fd: int, path: Path, buffers: Sequence[Buffer], offset: int) -> int:
         at = offset
