@@ -31,6 +31,7 @@ from tarfailover.settings import (
     PREFIX,
     Secret,
     Setting,
+    choice,
     described,
     flag,
     seconds,
@@ -55,6 +56,8 @@ _SUBJECT = (
 )
 _RATE = f"0 means no limit, {LEAST_RATE // 1024}KiB is the least"
 RATES = (LEAST_RATE, 100 * GIB)
+BLOB_STORES = ("file", "blocks")
+_KIND = "what blob_store is: file for a FileDataStore, blocks for a FileBlobStore"
 
 HELP = (
     "Every option can also stand in the file of --config, with dots for the dashes "
@@ -214,6 +217,14 @@ class MasterConfig:
     rate_limit: int = setting(
         "rate", 0, f"bytes a second that go to all clients together; {_RATE}", RATES
     )
+    blob_store: str = setting(
+        "text",
+        "",
+        "directory of the repository's external blob store; its binaries are served to slaves "
+        "that keep their own; it is only read",
+        FILE,
+    )
+    blob_store_kind: str = choice(BLOB_STORES, _KIND)
     rate_limit_client: int = setting(
         "rate", 0, f"bytes a second that go to each client; {_RATE}", RATES
     )
@@ -389,6 +400,8 @@ def load(
     values = {} if path is None else read_file(Path(str(path)))
     config = merge(kind, values, environ, options)
     files: dict[str, Any] = rules.absolute(config)
+    if blob_store := getattr(config, "blob_store", ""):
+        files["blob_store"] = str(Path(blob_store).absolute())
     return dataclasses.replace(config, store=config.store.absolute(), **files)
 
 
@@ -436,12 +449,24 @@ def _check(config: MasterConfig | SlaveConfig) -> None:
     """Refuse settings that are good one by one and not together; raises ConfigError."""
     rules.check(config)
     _check_status(config)
+    _check_blobs(config)
     if isinstance(config, MasterConfig):
         check_listener(config)
     elif config.retry_max < config.retry_initial:
         raise ConfigError(
             f"retry_max {config.retry_max:g} s is shorter than retry_initial "
             f"{config.retry_initial:g} s; raise --retry-max or lower --retry-initial"
+        )
+
+
+def _check_blobs(config: MasterConfig | SlaveConfig) -> None:
+    """Refuse what makes no sense without a blob store, or beside the segments."""
+    if not isinstance(config, MasterConfig) or not config.blob_store:
+        return
+    if Path(config.blob_store).absolute() == config.store.absolute():
+        raise ConfigError(
+            f"blob_store and store are both {config.blob_store!r}; a blob store is a directory "
+            "of its own"
         )
 
 

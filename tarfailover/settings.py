@@ -42,6 +42,7 @@ Kind = Literal[
     "list",
     "ranges",
     "compression",
+    "choice",
     "rate",
 ]
 
@@ -75,6 +76,8 @@ class Setting:
     doc: str
     short: str | None
     oak: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    """The values of a choice."""
 
     @property
     def option(self) -> str:
@@ -129,9 +132,11 @@ def described(
     bounds: tuple[float, float] = (0, 0),
     short: str | None = None,
     oak: tuple[str, ...] = (),
+    choices: tuple[str, ...] = (),
 ) -> Mapping[str, Any]:
     """Return the metadata of a field; `bounds` are the lowest and the highest value."""
-    return {"kind": kind, "doc": doc, "bounds": bounds, "short": short, "oak": oak}
+    named = {"kind": kind, "doc": doc, "bounds": bounds}
+    return {**named, "short": short, "oak": oak, "choices": choices}
 
 
 def setting(
@@ -151,6 +156,11 @@ def seconds(
 ) -> Any:
     """Declare a field that is a time in seconds."""
     return setting("seconds", default, doc, bounds, short)
+
+
+def choice(choices: tuple[str, ...], doc: str) -> Any:
+    """Declare a field that is one of `choices`, the first by default."""
+    return dataclasses.field(default=choices[0], metadata=described("choice", doc, choices=choices))
 
 
 def flag(doc: str) -> Any:
@@ -173,6 +183,7 @@ def table(configuration: type) -> tuple[Setting, ...]:
             doc=field.metadata["doc"],
             short=field.metadata["short"],
             oak=field.metadata.get("oak", ()),
+            choices=field.metadata.get("choices", ()),
         )
         for field in dataclasses.fields(configuration)
         if field.metadata
@@ -241,6 +252,12 @@ def _compression(_row: Setting, value: Value) -> str:
     if value in ("auto", "zstd", "none"):
         return str(value)
     raise ValueError("is no compression; write auto, zstd or none")
+
+
+def _choice(row: Setting, value: Value) -> str:
+    if value in row.choices:
+        return str(value)
+    raise ValueError(f"is not one of {', '.join(row.choices)}")
 
 
 def _whole_within(row: Setting, value: Value, what: str) -> int:
@@ -320,5 +337,6 @@ _CONVERT: dict[Kind, Callable[[Setting, Value], Any]] = {
     "list": _list,
     "ranges": _ranges,
     "compression": _compression,
+    "choice": _choice,
     "rate": _rate,
 }

@@ -30,8 +30,8 @@ def from_text(kind: Any, text: str, *, options: Any = None, environ: Any = None)
     )
 
 
-# What else must be given for a setting of TLS to make sense.
-TLS_WITH = {
+# What else must be given for a setting to make sense.
+WITH = {
     "master": {
         "tls_certificate": {"TARFAILOVER_TLS_KEY": "k"},
         "tls_key": {"TARFAILOVER_TLS_CERTIFICATE": "c"},
@@ -76,16 +76,17 @@ TLS_WITH = {
 def other_value(row: Setting) -> tuple[str, object]:
     """A good value of `row` that is not its default, as text and as merged."""
     default = row.default
-    if row.kind == "flag":
-        return "true", True
-    if row.kind == "path":
-        return "elsewhere", Path("elsewhere")
-    if row.field == "tls_pin":
-        return "ab" * 32, "ab" * 32
-    if row.kind in ("text", "list", "ranges", "pattern"):
-        return "localhost", "localhost"
-    if row.kind in ("compression", "rate"):
-        return ("zstd", "zstd") if row.kind == "compression" else ("1MiB", MIB)
+    last = ("zstd", *row.choices)[-1]
+    known: dict[str, tuple[str, object]] = {
+        "flag": ("true", True),
+        "path": ("elsewhere", Path("elsewhere")),
+        "rate": ("1MiB", MIB),
+        "tls_pin": ("ab" * 32, "ab" * 32),
+        **dict.fromkeys(("text", "list", "ranges", "pattern"), ("localhost", "localhost")),
+        **dict.fromkeys(("choice", "compression"), (last, last)),
+    }
+    if found := known.get(row.field) or known.get(row.kind):
+        return found
     assert isinstance(default, (int, float))
     value = default + 1 if default + 1 <= row.highest else default - 1
     return f"{value:.15g}", value
@@ -165,12 +166,16 @@ def test_each_source_wins_over_the_one_before(kind: Any, row: Setting) -> None:
     allowed = {"TARFAILOVER_ALLOW_PLAINTEXT_LISTEN": "true"} if kind is MasterConfig else {}
     if row.field == "allow_plaintext_listen":
         allowed = {}
-    allowed = {**allowed, **TLS_WITH[MODES[kind]].get(row.field, {})}
+    allowed = {**allowed, **WITH[MODES[kind]].get(row.field, {})}
     options: dict[str, Any] = {} if row.field == "store" else {"store": "s"}
     texts = dict.fromkeys(("text", "list", "ranges", "pattern"), "::1")
-    first = {**texts, "path": "first", "flag": "false", "compression": "none"}.get(
-        row.kind, f"{row.lowest:.15g}"
-    )
+    first = {
+        **texts,
+        "path": "first",
+        "flag": "false",
+        "compression": "none",
+        "choice": str(row.default),
+    }.get(row.kind, f"{row.lowest:.15g}")
     first = {"retry_max": "1", "tls_pin": "cd" * 32}.get(row.field, first)
     file = osgi.parse(f'{row.osgi}="{first}"', "f")
     assert getattr(config.merge(kind, file, allowed, options), row.field) == row.convert(first)
@@ -346,7 +351,7 @@ def test_every_option_reaches_its_field(kind: Any, row: Setting) -> None:
         arguments += ["-s", "s"]
     options = options_class(kind)
     options.parseOptions(arguments)
-    environ = TLS_WITH[MODES[kind]].get(row.field, {})
+    environ = WITH[MODES[kind]].get(row.field, {})
     assert getattr(config.merge(kind, {}, environ, options), row.field) == value
 
 

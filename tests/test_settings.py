@@ -14,8 +14,14 @@ from tarfailover.access.ranges import entries
 from tarfailover.settings import GIB, MIB, Kind, Setting, flag, seconds, setting, table
 
 
-def row(kind: Kind, lowest: float = 0, highest: float = 0, default: object = "") -> Setting:
-    return Setting("some_name", kind, default, lowest, highest, "words", None)
+def row(
+    kind: Kind,
+    lowest: float = 0,
+    highest: float = 0,
+    default: object = "",
+    choices: tuple[str, ...] = (),
+) -> Setting:
+    return Setting("some_name", kind, default, lowest, highest, "words", None, choices=choices)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +62,7 @@ def row(kind: Kind, lowest: float = 0, highest: float = 0, default: object = "")
         (row("rate", 5, GIB), 5, 5),
         (row("rate", 5, GIB), "1MiB", MIB),
         (row("compression"), "zstd", "zstd"),
+        (row("choice", choices=("a", "b")), "b", "b"),
     ],
 )
 def test_good_values(made: Setting, value: Any, result: object) -> None:
@@ -108,6 +115,8 @@ def test_good_values(made: Setting, value: Any, result: object) -> None:
         (row("rate", 5, 9), False, "0 means no limit"),
         (row("rate", 5, 9), 0.0, "0 means no limit"),
         (row("compression"), "gzip", "is no compression; write auto, zstd or none"),
+        (row("choice", choices=("a", "b")), "c", "is not one of a, b"),
+        (row("choice", choices=("a", "b")), ("a",), "is not one of a, b"),
         (row("compression"), ("zstd",), "is no compression"),
         (row("mode", default="slave"), "master", 'name a file with mode="slave"'),
         (row("mode", default="slave"), "primary", "is the other side"),
@@ -132,6 +141,7 @@ ROWS = [
     row("list", 0, 2),
     row("rate", 0, GIB),
     row("compression"),
+    row("choice", choices=("a", "b")),
 ]
 ANY_VALUE = st.one_of(
     st.text(), st.integers(), st.floats(), st.booleans(), st.lists(st.text()).map(tuple)

@@ -27,6 +27,7 @@ from tarfailover.master.sources import Listings
 from tarfailover.master.throttle import Throttle
 from tarfailover.sockets import tune
 from tarfailover.store import journal
+from tarfailover.store.blobs import BlobStore
 from tarfailover.store.follower import Follower
 from tarfailover.store.snapshot import Head, Snapshot
 from tarfailover.wire.messages import ErrorCode, HeadIs, Hello
@@ -64,6 +65,8 @@ class MasterFactory(Factory):
         """Bytes of answers to clients that are gone."""
         self.blind = ""
         """Why nobody knows whether the head is still the head; '' if it is known."""
+        self.blobs: BlobStore | None = None
+        """Where the binaries are that do not lie in segments; None if nothing is known of it."""
         self._emptied: Deferred[None] | None = None
         self._follower = follower
         self.snapshot = follower.snapshot.acquire()

@@ -10,6 +10,7 @@ from tarfailover.master.balance import Balance
 from tarfailover.wire.compression import Packer
 from tarfailover.wire.messages import Hello
 from tarfailover.wire.negotiate import (
+    BLOBS,
     SUPPORTED,
     ZSTD,
     ZSTD_ALWAYS,
@@ -47,8 +48,9 @@ class Packing:
 
 def agreed(hello: Hello, config: MasterConfig, peer: Any) -> tuple[tuple[str, ...], Packing | None]:
     """The features for the client at `peer`, and what packs its answers if they are to be."""
+    blobs = (BLOBS,) if config.blob_store else ()
     features = choose_features(
-        hello.features, (*compression_supported(config.compression), *SUPPORTED)
+        hello.features, (*compression_supported(config.compression), *SUPPORTED, *blobs)
     )
     if ZSTD not in features:
         return features, None

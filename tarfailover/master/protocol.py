@@ -16,6 +16,7 @@ from tarfailover import __version__
 from tarfailover.deadline import Deadline
 from tarfailover.errors import DeadlineError, LinkError, ProtocolError
 from tarfailover.ids import RecordId
+from tarfailover.master.blobs import BlobSource
 from tarfailover.master.digests import source_of
 from tarfailover.master.packing import agreed
 from tarfailover.master.sender import Sender
@@ -24,7 +25,7 @@ from tarfailover.master.unread import Unread
 from tarfailover.sockets import acknowledged
 from tarfailover.store.snapshot import Snapshot
 from tarfailover.wire import messages
-from tarfailover.wire.messages import Answer, Error, ErrorCode, Get, Head, Hello, List, Ping
+from tarfailover.wire.messages import Answer, Blob, Error, ErrorCode, Get, Head, Hello, List, Ping
 from tarfailover.wire.negotiate import VersionError, choose_version
 
 if TYPE_CHECKING:
@@ -228,6 +229,8 @@ class MasterProtocol(Int32StringReceiver):
             self._on_list(request, message)
         elif isinstance(message, Get):
             self._on_get(request, message)
+        elif isinstance(message, Blob):
+            self._submit(BlobSource(request, message, self.factory.blobs))
         elif isinstance(message, Ping):
             self._answer(request, messages.Pong())
 

@@ -30,6 +30,7 @@ def report(master: MasterService) -> Document:
         "state": state,
         "why": why,
         "store": str(master.config.store),
+        "blob_store": master.config.blob_store or None,
         "listening": master.where,
         "repository": master.config.repository,
         **(_served(factory) if factory else {}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
@@ -22,6 +22,7 @@ from tarfailover.errors import ConfigError, DeadlineError, TarFailoverError
 from tarfailover.master.factory import MasterFactory
 from tarfailover.master.gate import Gate
 from tarfailover.master.security import MasterSecurity
+from tarfailover.store.blobs import BlobStore, open_blob_store
 from tarfailover.store.follower import Follower
 from tarfailover.store.state import SlaveState
 from tarfailover.tls import rules
@@ -156,14 +157,14 @@ class MasterService(Service):
             error = TarFailoverError(f"the master cannot start: {failure.getErrorMessage()}")
         self._fatal(error)
 
-    def _opened(self, found: tuple[Follower, int]) -> Deferred[None] | None:
-        follower, epoch = found
+    def _opened(self, found: _Opened) -> Deferred[None] | None:
+        follower, epoch, blobs = found
         if not self.running or self.factory is not None:
             follower.close()
             return None
         self._follower = follower
         self.factory = MasterFactory(self.config, follower, self._reactor, self._in_thread)
-        self.factory.epoch = epoch
+        self.factory.epoch, self.factory.blobs = epoch, blobs
         self._tell_head(self.factory)
         if rules.uses_tls(self.config):
             self._security = MasterSecurity(self.config, self.factory, self._reactor)
@@ -315,10 +316,21 @@ class MasterService(Service):
             self._follower = None
 
 
-def _open(config: MasterConfig) -> tuple[Follower, int]:
-    """The follower of the store, and the epoch that its directory states; 0 if none."""
+class _Opened(NamedTuple):
+    """What is served."""
+
+    follower: Follower
+    epoch: int
+    """What the store's directory states; 0 if nothing."""
+    blobs: BlobStore | None
+
+
+def _open(config: MasterConfig) -> _Opened:
     state = SlaveState.load(config.store)
-    return Follower.open(config.store), state.epoch if state else 0
+    blobs = None
+    if config.blob_store:
+        blobs = open_blob_store(config.blob_store, config.blob_store_kind)
+    return _Opened(Follower.open(config.store), state.epoch if state else 0, blobs)
 
 
 def _endpoint(config: MasterConfig, reactor: Any) -> IStreamServerEndpoint:
