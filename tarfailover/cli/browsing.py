@@ -11,7 +11,9 @@ from tarfailover.cli import commands
 from tarfailover.cli.commands import Subparsers
 from tarfailover.cli.opening import (
     INSIDE,
+    WITH_BLOBS,
     at_argument,
+    blobs_argument,
     context_document,
     count,
     limit_argument,
@@ -74,8 +76,9 @@ def _declare_cat(group: Subparsers) -> None:
         examples=(
             f"tarfailover cat {_EXAMPLE} /content/page",
             "tarfailover cat DIR /content/image/jcr:content jcr:data > image.png",
+            "tarfailover cat --blob-store /data/datastore DIR /content/film jcr:data > film.mp4",
         ),
-        raises=INSIDE,
+        raises=WITH_BLOBS,
     )
     commands.store_argument(parser)
     path_argument(parser, "the node (default: /)")
@@ -83,6 +86,7 @@ def _declare_cat(group: Subparsers) -> None:
         "property", metavar="PROPERTY", nargs="?", help="print this property's value alone"
     )
     at_argument(parser)
+    blobs_argument(parser)
     parser.add_argument(
         "--index",
         type=commands.number(0),

@@ -19,9 +19,18 @@ from tarfailover.format.journal import JournalLine
 from tarfailover.ids import RecordId
 from tarfailover.repository import Repository
 from tarfailover.repository import open as open_repository
-from tarfailover.repository.deepcheck import Books, Damage, DeepCheck, load, save, whole_heads
+from tarfailover.repository.deepcheck import (
+    Books,
+    Counts,
+    Damage,
+    DeepCheck,
+    load,
+    save,
+    whole_heads,
+)
 from tarfailover.repository.opened import FORMS
 from tarfailover.store import closure
+from tarfailover.store.blobs import KINDS, open_blob_store
 from tarfailover.store.finding import Progress, unseen
 
 UNFINISHED = 3
@@ -40,6 +49,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="walk the tree of the head, checkpoints included, and check every record it reaches",
     )
     deep.add_argument("--at", metavar="WHEN", help=f"another state than the head: {FORMS}")
+    deep.add_argument(
+        "--blob-store",
+        type=Path,
+        metavar="DIR",
+        help="also read external binaries, which are in this FileDataStore or FileBlobStore",
+    )
+    deep.add_argument("--blob-store-kind", choices=KINDS, help="what it is (default: seen)")
     deep.add_argument(
         "--max-duration",
         type=_duration,
@@ -64,7 +80,7 @@ def _duration(written: str) -> int:
 
 def refuse_without_deep(options: argparse.Namespace) -> None:
     """Raise ConfigError for options that mean something with ``--deep`` alone."""
-    for name in ("at", "max_duration", "resume"):
+    for name in ("at", "blob_store", "blob_store_kind", "max_duration", "resume"):
         if getattr(options, name) is not None:
             raise ConfigError(f"--{name.replace('_', '-')} goes with --deep; give both")
 
@@ -75,10 +91,15 @@ def run(options: argparse.Namespace, output: Output) -> int:
         raise ConfigError(
             f"--resume {options.resume}: nothing is written into the store; name a file elsewhere"
         )
-    with open_repository(options.store) as repository:
+    store = options.blob_store and open_blob_store(
+        options.blob_store, options.blob_store_kind or "auto"
+    )
+    with open_repository(options.store, store) as repository:
         at_head = options.at is None
         head = repository.head_line.record if at_head else repository.at(options.at).record
-        books = load(options.resume, options.store) if options.resume else Books()
+        books = (
+            load(options.resume, options.store, options.blob_store) if options.resume else Books()
+        )
         skipped = repository.head_line.skipped if at_head else ()
         found = _Run(options, output, repository, books)
         found.tell_skipped(skipped)
@@ -88,7 +109,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
             if finished:
                 options.resume.unlink(missing_ok=True)
             else:
-                save(options.resume, options.store, books)
+                save(options.resume, options.store, books, options.blob_store)
         found.tell(head, finished=finished, whole=whole)
     if books.counts.damages or skipped:
         return DIFFERS
@@ -134,6 +155,7 @@ class _Run:
             clock=time.monotonic,
             seconds=options.max_duration,
             read=self._read,
+            blobs=repository.reader.blobs,
         )
 
     def _read(self, count: int) -> None:
@@ -193,6 +215,7 @@ class _Run:
                 "properties": counts.properties,
                 "binary_bytes": counts.binary_bytes,
                 "external_binaries": counts.external,
+                "external_bytes": counts.external_bytes,
                 "faults": self._faults(),
                 "skipped": list(self._skipped),
                 "findings": [each._asdict() for each in self._books.told],
@@ -208,14 +231,18 @@ class _Run:
         binaries = f"{size(counts.binary_bytes)} of binaries"
         facts = [("checked", f"{looked}, {binaries} in {seconds:.1f} s"), ("head", str(head))]
         if counts.external:
-            told = f"{counts.external:,} in an external blob store, which was not looked at"
-            facts.append(("binaries", told))
+            facts.append(("binaries", f"{counts.external:,} in {self._looked_at(counts)}"))
         if whole is not None:
             facts.append(("whole", whole.told()))
             if whole.checkpoints:
                 facts.append(("", f"checkpoints {', '.join(whole.checkpoints)}"))
         self._output.facts(facts)
         self._verdict(finished=finished)
+
+    def _looked_at(self, counts: Counts) -> str:
+        if self._options.blob_store is None:
+            return "an external blob store, which was not looked at"
+        return f"{self._options.blob_store}, of which {size(counts.external_bytes)} were read"
 
     def _faults(self) -> int:
         """Damages, and one if the newest head cannot be used at all."""

@@ -15,8 +15,9 @@ from typing import BinaryIO
 from tarfailover.cli import commands
 from tarfailover.cli.commands import WRITING, Subparsers
 from tarfailover.cli.opening import (
-    INSIDE,
+    WITH_BLOBS,
     at_argument,
+    blobs_argument,
     context_document,
     count,
     opened,
@@ -52,17 +53,25 @@ def _declare_export(group: Subparsers) -> None:
         "Print a tree with its binaries as lines of JSON",
         description="A line for each node, before those of its children, lines of base64 behind it "
         "for its binaries, and a last line with counts and digest: a file that lacks it was cut "
-        "off. Equal trees give equal lines. Binaries in an external blob store are named only.",
+        "off. Equal trees give equal lines. Binaries in an external blob store are named only, "
+        "unless it is at hand.",
         examples=(
             f"tarfailover export {_EXAMPLE} /content/site > site.json",
             "tarfailover export --at head~5 DIR /content | gzip > content.json.gz",
+            "tarfailover export --blob-store /data/datastore DIR /content > content.json",
             "tarfailover export DIR / | jq -c 'select(.depth == 2) | .name'",
         ),
-        raises=INSIDE,
+        raises=WITH_BLOBS,
     )
     commands.store_argument(parser)
     path_argument(parser)
     at_argument(parser)
+    blobs_argument(parser)
+    parser.add_argument(
+        "--by-id",
+        action="store_true",
+        help="name external binaries only, even if their blob store is at hand",
+    )
 
 
 def _declare_import(group: Subparsers) -> None:
@@ -100,22 +109,24 @@ def _declare_du(group: Subparsers) -> None:
         _du,
         "Count what lies below a node, child by child, the largest first",
         description="Nodes, properties, bytes of texts and of binaries, by path: what several "
-        "paths share counts at each of them. No byte of a binary is read.",
+        "paths share counts at each of them. No byte of a binary is read; "
+        "a blob store is only asked for lengths that ids do not tell.",
         examples=(
             f"tarfailover du {_EXAMPLE} /content",
             "tarfailover du --json DIR / | jq .total.binary_bytes",
         ),
-        raises=INSIDE,
+        raises=WITH_BLOBS,
     )
     commands.store_argument(parser)
     path_argument(parser)
     at_argument(parser)
+    blobs_argument(parser)
 
 
 def _export(options: argparse.Namespace, output: Output) -> int:
     output.as_json = False  # what it prints is JSON anyway; an error is told on stderr alone
     with opened(options) as (_, revision):
-        for line in export(revision, revision.node(options.path)):
+        for line in export(revision, revision.node(options.path), by_id=options.by_id):
             sys.stdout.write(json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n")
     return 0
 

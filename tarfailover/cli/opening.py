@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tarfailover.cli import commands
 from tarfailover.cli.wording import Document, iso, record_document, size
-from tarfailover.errors import ContentError, NotFoundError, SegmentMissingError
+from tarfailover.errors import BlobMissingError, ContentError, NotFoundError, SegmentMissingError
 from tarfailover.repository import Node, NodeProperty, Repository, Revision, paths
 from tarfailover.repository import open as open_repository
 from tarfailover.repository.opened import FORMS
 from tarfailover.repository.values import ExternalBlob, StoredBlob, Value
+from tarfailover.store.blobs import KINDS, BlobStore, open_blob_store
 
 INSIDE = (*commands.READING, SegmentMissingError, ContentError, NotFoundError)
 """What a command that reads inside a repository can end with."""
+WITH_BLOBS = (*INSIDE, BlobMissingError)
+"""The same, for one that reads external binaries."""
 
 PATH_HELP = "where to begin, such as /content/page (default: /)"
 ROWS = 1000
@@ -47,10 +51,40 @@ def limit_argument(parser: argparse.ArgumentParser, what: str, default: int = RO
     )
 
 
+def blobs_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--blob-store`` and ``--blob-store-kind``."""
+    parser.add_argument(
+        "--blob-store",
+        type=Path,
+        metavar="DIR",
+        help="where external binaries are: a FileDataStore or a FileBlobStore",
+    )
+    kind_argument(parser)
+
+
+def kind_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--blob-store-kind``."""
+    parser.add_argument(
+        "--blob-store-kind",
+        choices=KINDS,
+        default="auto",
+        help="file: Jackrabbit's FileDataStore; blocks: Oak's FileBlobStore (default: seen by "
+        "its files)",
+    )
+
+
+def blob_store(options: argparse.Namespace, *, create: bool = False) -> BlobStore | None:
+    """The blob store of a command; None if it is not told, or not known to the command."""
+    directory = getattr(options, "blob_store", None)
+    if directory is None:
+        return None
+    return open_blob_store(directory, options.blob_store_kind, create=create)
+
+
 @contextmanager
 def opened(options: argparse.Namespace) -> Iterator[tuple[Repository, Revision]]:
     """The repository of a command, and the state of it that ``--at`` names."""
-    with open_repository(options.store) as repository:
+    with open_repository(options.store, blob_store(options)) as repository:
         yield repository, repository.at(options.at)
 
 

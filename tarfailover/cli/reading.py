@@ -8,7 +8,7 @@ from itertools import islice
 from tarfailover.cli import commands
 from tarfailover.cli.commands import Subparsers
 from tarfailover.cli.inventory import Inventory
-from tarfailover.cli.opening import INSIDE, at_argument, opened
+from tarfailover.cli.opening import WITH_BLOBS, at_argument, blobs_argument, opened
 from tarfailover.cli.output import Column, Output
 from tarfailover.cli.wording import (
     Document,
@@ -106,18 +106,21 @@ def _declare_digest(group: Subparsers) -> None:
         _digest,
         "Compute the content digest of the head: one number for all nodes, properties, binaries",
         description="Equal digests mean equal content, whatever the segments: use it to compare a "
-        "store before and after compaction. To compare a copy with its original, use compare.",
+        "store before and after compaction. To compare a copy with its original, use compare. "
+        "External binaries are part of it, so it needs their blob store.",
         examples=(
             "tarfailover digest /data/repository/segmentstore",
             "tarfailover digest --at head~1 DIR /content",
+            "tarfailover digest --blob-store /data/repository/datastore DIR",
         ),
-        raises=INSIDE,
+        raises=WITH_BLOBS,
     )
     commands.store_argument(parser)
     parser.add_argument(
         "path", metavar="PATH", nargs="?", help="of this node alone, instead of the checkpoints too"
     )
     at_argument(parser)
+    blobs_argument(parser)
 
 
 def _head(options: argparse.Namespace, output: Output) -> int:

@@ -14,6 +14,9 @@
             stream.seek(-4, 2)
             print(stream.read())
 
+Binaries in an external blob store are read as all others if it is known where that is:
+``repository.open("…/segmentstore", blobs="…/datastore")``.
+
 See `open_repository` and `Repository`, `Revision`, `Node`, `NodeProperty`, `Binary`.
 """
 

@@ -16,11 +16,11 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tarfailover.errors import ContentError, FormatError
+from tarfailover.errors import FormatError
 from tarfailover.ids import RecordId
+from tarfailover.repository import binaries
 from tarfailover.repository.hashes import utf16_key
 from tarfailover.repository.nodes import NodeState
-from tarfailover.repository.values import ExternalBlob, StoredBlob
 
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
@@ -39,8 +39,8 @@ class ContentDigest(NamedTuple):
 def content_digest(root: NodeState) -> ContentDigest:
     """Walk everything under `root`, usually the super root, without recursion.
 
-    Raises FormatError or SegmentMissingError for a damaged tree, ContentError for a
-    binary that lies in an external blob store.
+    Raises FormatError or SegmentMissingError for a damaged tree; for a binary that lies in
+    an external blob store what `binaries.pieces` raises.
     """
     digester = Digester()
     above: list[tuple[RecordId, Iterator[tuple[str, RecordId]]]] = []
@@ -73,17 +73,12 @@ def _own(node: NodeState, digester: Digester) -> None:
     for name, prop in sorted(node.properties(), key=lambda item: utf16_key(item[0])):
         digester.property(name, prop.type, prop.array, len(prop.values))
         for value in prop.values:
-            if isinstance(value, StoredBlob):
-                digester.binary(value.length)
-                for piece in node.reader.blob_pieces(value):
-                    digester.data(piece)
-            elif isinstance(value, str):
+            if isinstance(value, str):
                 digester.text(value)
-            elif isinstance(value, ExternalBlob):
-                raise ContentError(
-                    f"property {name} is kept in an external blob store as {value.blob_id:.80}; "
-                    "the digest needs its bytes"
-                )
+            elif not isinstance(value, bytes):
+                digester.binary(binaries.length(node.reader, value))
+                for piece in binaries.pieces(node.reader, value):
+                    digester.data(piece)
 
 
 class Digester:

@@ -24,6 +24,7 @@ from tarfailover.repository.nodes import NodeState
 from tarfailover.repository.reader import RecordReader
 from tarfailover.repository.tree import Node
 from tarfailover.store import journal
+from tarfailover.store.blobs import BlobStore, open_blob_store
 from tarfailover.store.follower import Follower
 from tarfailover.store.snapshot import Head, Snapshot
 
@@ -95,13 +96,20 @@ class Checkpoint:
 class Repository:
     """See the module; made by `open_repository`, to be closed, or used with ``with``."""
 
-    def __init__(self, snapshot: Snapshot, directory: Path, head: Head, journal_end: int) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        directory: Path,
+        head: Head,
+        journal_end: int,
+        blobs: BlobStore | None = None,
+    ) -> None:
         self._snapshot = snapshot.acquire()
         self._journal_end = journal_end
         self._path = directory / lines.NAME
         self.directory = directory
         self.head_line = head
-        self.reader = RecordReader(snapshot)
+        self.reader = RecordReader(snapshot, blobs)
         """Reads single records of this repository."""
 
     @property
@@ -224,18 +232,24 @@ class Repository:
         self.close()
 
 
-def open_repository(directory: str | Path) -> Repository:
+def open_repository(
+    directory: str | Path, blobs: BlobStore | str | Path | None = None
+) -> Repository:
     """Open the segment store in `directory` to read what is in it; see the module.
 
-    Raises NotAStoreError, UnsupportedStoreError, DamagedStoreError, StoreIOError, and
-    NoHeadError for a store without a head that is whole.
+    `blobs` is where its external binaries are: a directory, or a blob store that is open.
+
+    Raises NotAStoreError, UnsupportedStoreError, DamagedStoreError, StoreIOError,
+    NoHeadError for a store without a head that is whole, and ConfigError for a directory
+    of binaries of which one cannot see what it is.
     """
     path = Path(directory)
+    store = open_blob_store(blobs) if isinstance(blobs, (str, Path)) else blobs
     # Measured first: what a head needs was on disk when its line was written.
     end = journal.size(path / lines.NAME)
     with Follower.open(path) as follower:
         head = follower.head()
-        return Repository(follower.snapshot, path, head, end)
+        return Repository(follower.snapshot, path, head, end, store)
 
 
 def _checkpoint(node: Node) -> Checkpoint:

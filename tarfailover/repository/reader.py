@@ -38,6 +38,7 @@ from tarfailover.repository.values import (
     StoredBlob,
     Value,
 )
+from tarfailover.store.blobs import BlobStore
 
 CACHED_BYTES = 32 * 1024 * 1024
 """How much of the segments read last stays in memory."""
@@ -157,8 +158,10 @@ class ValueHead(NamedTuple):
 class RecordReader:
     """Reads records by id from a source of segments, with bounded caches."""
 
-    def __init__(self, source: SegmentSource) -> None:
+    def __init__(self, source: SegmentSource, blobs: BlobStore | None = None) -> None:
         self._source = source
+        self.blobs = blobs
+        """Where external binaries are, if that is known."""
         self._segments: OrderedDict[SegmentId, Segment] = OrderedDict()
         self._cached = 0
         self._strings: dict[RecordId, str] = {}

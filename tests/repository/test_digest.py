@@ -118,7 +118,7 @@ def test_an_external_binary_is_named_but_cannot_be_digested() -> None:
     template = records.template(Template(properties=(("data", 2),)))
     node = NodeState(reader, records.node(template, None, short))
     assert dict(node.properties()) == {"data": Property.of(ExternalBlob(short, blob_id))}
-    with pytest.raises(ContentError, match="external blob store as 9bd7c3d1#20000"):
+    with pytest.raises(ContentError, match="9bd7c3d1#20000' is kept in an external blob store"):
         content_digest(node)
 
 

@@ -12,7 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
-from tarfailover.errors import DamagedStoreError, FormatError, SegmentMissingError, StoreIOError
+from tarfailover.errors import (
+    BlobMissingError,
+    DamagedStoreError,
+    FormatError,
+    SegmentMissingError,
+    StoreIOError,
+)
 from tarfailover.format.segment import RECORD_TYPES
 from tarfailover.ids import RecordId, SegmentId, text
 from tarfailover.repository import paths
@@ -25,7 +31,7 @@ Role = Literal["node", "template", "text", "binary", "texts", "binaries", "map",
 """As what a record was checked: a VALUE that is a fine binary may be no text."""
 ROLES: tuple[Role, ...] = get_args(Role)
 
-DAMAGE = (FormatError, SegmentMissingError, DamagedStoreError, StoreIOError)
+DAMAGE = (FormatError, SegmentMissingError, BlobMissingError, DamagedStoreError, StoreIOError)
 """What reading raises where the store is damaged; the last for a disk that cannot be read."""
 
 TOLD_PER_SEGMENT = 10
@@ -60,7 +66,9 @@ class Counts:
     properties: int = 0
     binary_bytes: int = 0
     external: int = 0
-    """Binaries that lie in an external blob store, which is not looked at."""
+    """Binaries that lie in an external blob store."""
+    external_bytes: int = 0
+    """Bytes of them that were read and verified."""
     damages: int = 0
 
 

@@ -20,11 +20,15 @@ MAX_BYTES = 4 * 1024**3
 """Of the file when it is unpacked; a store of a terabyte needs about a tenth."""
 
 
-def save(path: Path, store: Path, books: Books) -> None:
-    """Keep `books` about `store` in `path`, replaced atomically; raises StoreIOError."""
+def save(path: Path, store: Path, books: Books, blobs: Path | None = None) -> None:
+    """Keep `books` about `store` in `path`, replaced atomically; raises StoreIOError.
+
+    `blobs` is where external binaries were looked for.
+    """
     document = {
         "format": FORMAT,
         "store": str(store.resolve()),
+        "blobs": _text(blobs),
         "marked": {role: books.marked[role].dump() for role in ROLES},
         "tainted": {role: books.tainted[role].dump() for role in ROLES},
         "counts": asdict(books.counts),
@@ -35,10 +39,11 @@ def save(path: Path, store: Path, books: Books) -> None:
     Disk().replace_file(path, packed)
 
 
-def load(path: Path, store: Path) -> Books:
+def load(path: Path, store: Path, blobs: Path | None = None) -> Books:
     """The books kept in `path`, fresh ones if there is no such file.
 
-    Raises ConfigError for a file that is something else, or about another store.
+    Raises ConfigError for a file that is something else, or about another store, or about
+    a check that looked for external binaries elsewhere than in `blobs`.
     """
     if not path.exists():
         return Books()
@@ -62,7 +67,14 @@ def load(path: Path, store: Path) -> Books:
         ) from error
     if belongs != str(store.resolve()):
         raise ConfigError(f"{path} is about the store {belongs}; name another file for this one")
+    if found.get("blobs") != _text(blobs):
+        where = found.get("blobs") or "no blob store"
+        raise ConfigError(f"{path} is about a check with {where}; name another file for this one")
     return books
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path.resolve())
 
 
 def _unpacked(path: Path) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from tarfailover.format import segment as layout
 from tarfailover.ids import RecordId, is_bulk
+from tarfailover.repository.deepcheck.blobs import BlobCheck
 from tarfailover.repository.deepcheck.books import DAMAGE, Books, Role
 from tarfailover.repository.reader import MAX_STRING, RecordError, RecordReader, ValueHead
 from tarfailover.repository.records import BLOCK_SIZE, MAX_LIST
@@ -28,7 +29,11 @@ class ValueCheck:
     def __init__(
         self, snapshot: Snapshot, reader: RecordReader, books: Books, tick: Callable[[], None]
     ) -> None:
-        """`tick` is called between pieces of work that are kept; it may raise OutOfTimeError."""
+        """`tick` is called between pieces of work that are kept; it may raise OutOfTimeError.
+
+        External binaries are only counted if `reader` has no blob store.
+        """
+        self._blobs = BlobCheck(reader.blobs, tick) if reader.blobs is not None else None
         self._snapshot = snapshot
         self._reader = reader
         self._books = books
@@ -95,12 +100,21 @@ class ValueCheck:
     def _binary(self, part: str, record: RecordId) -> None:
         blob = self._reader.blob(record)
         if isinstance(blob, ExternalBlob):
-            self._books.counts.external += 1
+            self._external(part, blob)
             return
         head = self._reader.value(record)
         if head.blocks is not None:
             self._blocks(part, head, head.blocks, None)
         self._books.counts.binary_bytes += head.length
+
+    def _external(self, part: str, blob: ExternalBlob) -> None:
+        self._books.counts.external += 1
+        if self._blobs is None:
+            return
+        try:
+            self._books.counts.external_bytes += self._blobs.check(blob.blob_id)
+        except DAMAGE as error:
+            self._books.fault(part, blob.record, error, self._blobs.lost(blob.blob_id))
 
     def _blocks(
         self,

@@ -23,6 +23,7 @@ from tarfailover.repository.hashes import property_key
 from tarfailover.repository.nodes import NodeState
 from tarfailover.repository.reader import RecordReader
 from tarfailover.repository.records import MANY_CHILDREN, NO_CHILDREN, Template
+from tarfailover.store.blobs import BlobStore
 from tarfailover.store.finding import many
 from tarfailover.store.snapshot import Snapshot
 
@@ -82,17 +83,19 @@ class DeepCheck:
         clock: Callable[[], float],
         seconds: float | None = None,
         read: Read = lambda _: None,
+        blobs: BlobStore | None = None,
     ) -> None:
         """Check what `snapshot` holds, for at most about `seconds` by `clock` (in seconds).
 
         At least one record is finished, however short the time. `read` is told of each
-        segment's bytes as it is read for the first time.
+        segment's bytes as it is read for the first time. External binaries are looked for
+        in `blobs`, and read to their last byte.
         """
         self.books = books
         self._clock = clock
         self._end = None if seconds is None else clock() + seconds
         self._start = books.advanced
-        self._reader = RecordReader(Source(snapshot, read))
+        self._reader = RecordReader(Source(snapshot, read), blobs)
         self._values = ValueCheck(snapshot, self._reader, books, self._tick)
         self._maps = MapCheck(self._reader, books)
         self._above: set[RecordId] = set()

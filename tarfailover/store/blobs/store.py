@@ -10,7 +10,7 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,10 @@ PIECE = 64 * 1024
 """Bytes read at once."""
 MAX_INDEX = 16 * 1024 * 1024
 """Bytes of an index block of a FileBlobStore; Oak's own have 1 MiB at most."""
+
+
+Read = Callable[[int], None]
+"""Told of bytes that were read."""
 
 
 class Stored(NamedTuple):
@@ -212,21 +216,22 @@ class BlobStore:
             raise DamagedStoreError(f"{error.within(str(path))}; {_REMEDY}") from error
         return found
 
-    def verify(self, blob: BlobId) -> None:
-        """Read all of `blob` and compare with the digests.
+    def verify(self, blob: BlobId, read: Read = lambda _: None) -> None:
+        """Read all of `blob` and compare with the digests; `read` is told of bytes read.
 
-        Raises BlobMissingError, DamagedStoreError and StoreIOError.
+        Raises BlobMissingError, DamagedStoreError and StoreIOError, and what `read` raises.
         """
         for block in self._blocks(blob):
-            self.verify_block(block)
+            self.verify_block(block, read)
             if block.level:
                 self._entries(block)
 
-    def verify_block(self, block: Block) -> None:
+    def verify_block(self, block: Block, read: Read = lambda _: None) -> None:
         """The same for one file."""
         hasher = hashing.hasher_for(block.digest)
         for piece in self._content(block):
             hasher.update(piece)
+            read(len(piece))
         if hasher.hexdigest() != block.digest:
             raise DamagedStoreError(
                 f"{self._file(block)} is not what its name says: the digest of its bytes is "
