@@ -13,6 +13,7 @@ from tarfailover.errors import DivergedError
 from tarfailover.format import manifest
 from tarfailover.format.journal import NAME as JOURNAL
 from tarfailover.ids import RecordId
+from tarfailover.slave.told import Introduction, ToldHead
 from tarfailover.store import journal
 from tarfailover.store.cleanup.marks import COPY
 from tarfailover.store.cleanup.run import Cleanup, Report
@@ -20,7 +21,6 @@ from tarfailover.store.durable import Disk
 from tarfailover.store.receiver import Receiver
 from tarfailover.store.state import NAME, SlaveState
 from tarfailover.store.writer import StoreWriter
-from tarfailover.wire.messages import HeadIs, Welcome
 
 
 class Copy:
@@ -71,25 +71,43 @@ class Copy:
         """Where the last complete listing ended in the master's tars."""
         return bytes.fromhex(self._state.cursor)
 
-    def meet(self, welcome: Welcome) -> None:
+    def meet(self, welcome: Introduction, *, accept_new_history: bool = False) -> None:
         """Raise DivergedError if this master must not be followed; remember it otherwise."""
         state = self._state
-        if welcome.epoch < state.epoch:
+        epoch = self._epoch(welcome, accept_new_history=accept_new_history)
+        repository = welcome.repository
+        if repository is None:
+            # Whether it is the same one is seen in its segments: see check_known.
+            repository = state.repository
+        if state.repository and repository != state.repository:
             raise DivergedError(
-                f"the master has epoch {welcome.epoch}, but {self.directory} has followed epoch "
-                f"{state.epoch}: this master was replaced; follow the newer one"
-            )
-        if state.repository and welcome.repository != state.repository:
-            raise DivergedError(
-                f"the master serves repository {welcome.repository!r}, but {self.directory} is a "
+                f"the master serves repository {repository!r}, but {self.directory} is a "
                 f"copy of {state.repository!r}; use another directory, or the right master"
             )
-        seen = replace(state, epoch=welcome.epoch, repository=welcome.repository)
+        seen = replace(state, epoch=epoch, repository=repository)
         if seen != state:
             seen.save(self.directory, self._disk)
             self._state = seen
 
-    def check_known(self, head: HeadIs, *, accept_new_history: bool) -> None:
+    def _epoch(self, welcome: Introduction, *, accept_new_history: bool) -> int:
+        """The epoch of this master; raises DivergedError if it may have been replaced."""
+        followed = self._state.epoch
+        if welcome.epoch is not None:
+            if welcome.epoch < followed:
+                raise DivergedError(
+                    f"the master has epoch {welcome.epoch}, but {self.directory} has followed "
+                    f"epoch {followed}: this master was replaced; follow the newer one"
+                )
+            return welcome.epoch
+        if followed and not accept_new_history:
+            raise DivergedError(
+                f"{self.directory} has followed epoch {followed}, and an Oak primary cannot tell "
+                "of which it is: it may be the one that was replaced; if it is not, start once "
+                "with --accept-new-history"
+            )
+        return 0
+
+    def check_known(self, head: ToldHead, *, accept_new_history: bool) -> None:
         """Raise DivergedError if the master never had the head of this copy."""
         if self.head is None or head.known or accept_new_history:
             return
@@ -109,7 +127,7 @@ class Copy:
                 "there, or give the copy up, or start once with --accept-new-history"
             )
 
-    def commit(self, head: HeadIs, cursor: bytes) -> None:
+    def commit(self, head: ToldHead, cursor: bytes) -> None:
         """Move the head; a crash in between leaves the old one, or the new one.
 
         Raises SegmentMissingError, StoreIOError, and as `check_alone` does.

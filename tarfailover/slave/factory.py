@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -13,14 +12,15 @@ from twisted.python.failure import Failure
 
 from tarfailover.config import SlaveConfig
 from tarfailover.errors import ConnectionLostError, LinkError
+from tarfailover.slave.dialects import Dialect
 from tarfailover.slave.limit import AHEAD, AT_A_TIME, within
-from tarfailover.slave.protocol import SlaveProtocol
+from tarfailover.slave.link import Link
+from tarfailover.slave.told import Introduction
 from tarfailover.sockets import STEP, set_buffer, tune
-from tarfailover.wire.messages import Hello, Welcome
 
 
 class SlaveFactory(ReconnectingClientFactory):
-    """Makes a `SlaveProtocol` for each connection; Twisted's own backoff and jitter between.
+    """Makes a `Link` in `dialect` for each connection; Twisted's own backoff and jitter between.
 
     `connecting` is called with each attempt, `welcomed` with each connection that is
     ready, `lost` whenever one ended or could not be made. `worked` makes the next pause
@@ -36,9 +36,9 @@ class SlaveFactory(ReconnectingClientFactory):
         self,
         config: SlaveConfig,
         clock: Any,
-        hello: Hello,
-        welcomed: Callable[[SlaveProtocol, Welcome], None],
-        lost: Callable[[SlaveProtocol | None, LinkError], None],
+        dialect: Dialect,
+        welcomed: Callable[[Link, Introduction], None],
+        lost: Callable[[Link | None, LinkError], None],
         connecting: Callable[[], None],
     ) -> None:
         self.config = config
@@ -46,9 +46,7 @@ class SlaveFactory(ReconnectingClientFactory):
         self.initialDelay = config.retry_initial
         self.resetDelay()  # type: ignore[no-untyped-call]
         self.maxDelay = config.retry_max  # type: ignore[assignment]
-        self._hello = hello
-        self.token: Callable[[], str] = str
-        """What gives the token that each connection shows; none by default."""
+        self.dialect = dialect
         self._welcomed = welcomed
         self._lost = lost
         self._connecting = connecting
@@ -64,12 +62,11 @@ class SlaveFactory(ReconnectingClientFactory):
         size = within(self.config.receive_buffer, self.config.rate_limit, AHEAD)
         set_buffer(handle, socket.SO_RCVBUF, size)
 
-    def buildProtocol(self, addr: IAddress | None) -> SlaveProtocol:  # noqa: ARG002, N802
+    def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ARG002, N802
         """A protocol for the connection that was made."""
-        hello = dataclasses.replace(self._hello, token=self.token())
-        return SlaveProtocol(self.config, self.clock, hello, self._ready, self._lost)
+        return self.dialect.link(self.config, self.clock, self._ready, self._lost)
 
-    def _ready(self, protocol: SlaveProtocol, welcome: Welcome) -> None:
+    def _ready(self, protocol: Link, welcome: Introduction) -> None:
         step = within(STEP, self.config.rate_limit, AT_A_TIME)
         tune(protocol.transport, socket.SO_RCVBUF, 0, step)
         self._welcomed(protocol, welcome)

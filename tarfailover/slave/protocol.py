@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer, IReactorTime
-from twisted.internet.protocol import connectionDone
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from tarfailover.config import SlaveConfig
-from tarfailover.deadline import Deadline
-from tarfailover.errors import ConnectionLostError, LinkError, PeerError, ProtocolError
+from tarfailover.errors import LinkError, PeerError, ProtocolError
 from tarfailover.ids import RecordId, SegmentId
 from tarfailover.slave.asked import (
     Asked,
@@ -26,8 +24,8 @@ from tarfailover.slave.asked import (
     OnItems,
 )
 from tarfailover.slave.framing import FrameReceiver
-from tarfailover.slave.limit import ReadLimit
-from tarfailover.sockets import acknowledged
+from tarfailover.slave.link import Lacking, Link
+from tarfailover.slave.told import Introduction, ToldHead
 from tarfailover.wire import messages
 from tarfailover.wire.answers import FINAL
 from tarfailover.wire.compression import Unpacker
@@ -51,34 +49,8 @@ from tarfailover.wire.messages import (
 )
 from tarfailover.wire.negotiate import BLOBS, ZSTD, check_welcome
 
-SILENT = (
-    "; it ends one at once and without a word if this machine is not among its "
-    "allowed_client_ip_ranges, or if too many connect"
-)
-"""What may be the matter with a master that ends a connection before it has said anything."""
 
-
-@implementer(IPushProducer)
-class _WriteWatch:
-    """Hears from the transport when the master stops to take what is sent, and when it goes on."""
-
-    def __init__(self, stalled: Deadline) -> None:
-        self._stalled = stalled
-
-    def pauseProducing(self) -> None:  # noqa: N802 - the interface's name
-        """The transport's buffer is full."""
-        self._stalled.start()
-
-    def resumeProducing(self) -> None:  # noqa: N802
-        """The transport's buffer is empty again."""
-        self._stalled.stop()
-
-    def stopProducing(self) -> None:  # noqa: N802
-        """The connection is gone."""
-        self._stalled.stop()
-
-
-class SlaveProtocol(FrameReceiver):
+class SlaveProtocol(Link, FrameReceiver):
     """One connection to a master.
 
     `welcomed` is called once the master has introduced itself, `lost` when the
@@ -94,53 +66,23 @@ class SlaveProtocol(FrameReceiver):
         config: SlaveConfig,
         clock: IReactorTime,
         hello: Hello,
-        welcomed: Callable[[SlaveProtocol, Welcome], None],
-        lost: Callable[[SlaveProtocol, LinkError], None],
+        welcomed: Callable[[Any, Introduction], None],
+        lost: Callable[[Any, LinkError], None],
     ) -> None:
-        super().__init__()
-        self._config = config
-        self._clock = clock
+        Link.__init__(self, config, clock, welcomed, lost)
+        FrameReceiver.__init__(self)
         self._hello = hello
-        self._welcomed = welcomed
-        self._lost = lost
         self._number = 0
         self._pending: dict[int, Asked] = {}
         self._streams: deque[int] = deque()
-        self._failure: LinkError | None = None
-        self.received = 0
-        """Bytes that came."""
-        self._held = False
-        self._limit = ReadLimit(clock, config.rate_limit, self._pause, self._resume)
         self._unpacker: Unpacker | None = None
         """None where no compression was agreed on."""
-        self.gives_blobs = False
-        """Whether `blob` may be called."""
-        first, idle = config.deadline_answer, config.deadline_idle
-        stall = config.deadline_write_stall
-        self._first = self._deadline("answer", first, "the first bytes of an answer", self._came)
-        self._idle = self._deadline("idle", idle, "more of an answer", self._came)
-        self._stalled = self._deadline("write-stall", stall, "the master to read", self._went)
-
-    def _deadline(
-        self, name: str, seconds: float, what: str, moved: Callable[[], int] | None = None
-    ) -> Deadline:
-        return Deadline(self._clock, name, seconds, what, self.fail, moved)
-
-    def _came(self) -> int:
-        return self.received
-
-    def _went(self) -> int:
-        return acknowledged(self.transport)
-
-    def reconfigure(self, config: SlaveConfig) -> None:
-        """Read at another rate; the deadlines of this connection stay what they are."""
-        self._limit.set(config.rate_limit)
 
     # the connection
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         """Connected: introduce this slave."""
-        self.transport.registerProducer(_WriteWatch(self._stalled), True)
+        super().connectionMade()
         pending = self._send(Asked(self._hello), "hello", self._config.deadline_hello)
         pending.done.addCallback(self._on_welcome).addErrback(self._failed)
 
@@ -151,34 +93,10 @@ class SlaveProtocol(FrameReceiver):
         self.gives_blobs = BLOBS in welcome.features
         self._welcomed(self, welcome)
 
-    def _failed(self, failure: Failure) -> None:
-        error = failure.value
-        if not isinstance(error, LinkError):
-            error = LinkError(f"{type(error).__name__}: {failure.getErrorMessage()}")
-        self.fail(error)
+    def _due(self) -> bool:
+        return bool(self._streams)
 
-    def fail(self, error: LinkError) -> None:
-        """End the connection because of `error`; every request fails with it."""
-        if self._failure is None:
-            self._failure = error
-            self.transport.abortConnection()
-
-    def close(self) -> None:
-        """End the connection in good order."""
-        self._failure = self._failure or ConnectionLostError("the connection was closed here")
-        self.transport.unregisterProducer()
-        self.transport.loseConnection()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
-        """The connection is gone: every request that is not answered fails."""
-        why = f"the connection to the master ended: {reason.getErrorMessage()}"
-        if not self.received:
-            why += SILENT
-        error = self._failure or ConnectionLostError(why)
-        self._failure = error
-        for deadline in (self._first, self._idle, self._stalled):
-            deadline.stop()
-        self._limit.stop()
+    def _drop(self, error: LinkError) -> None:
         pending, self._pending = self._pending, {}
         self._streams.clear()
         for each in pending.values():
@@ -186,7 +104,6 @@ class SlaveProtocol(FrameReceiver):
                 each.deadline.stop()
             each.cut()
             each.done.errback(Failure(error))
-        self._lost(self, error)
 
     def lengthLimitExceeded(self, length: int) -> None:  # noqa: N802
         """A frame is announced that is longer than any answer can be."""
@@ -194,40 +111,24 @@ class SlaveProtocol(FrameReceiver):
             ProtocolError(f"the master announced a frame of {length} bytes; is this a master?")
         )
 
-    def hold(self) -> None:
-        """Read no more for now: the disk is slower than the link. No deadline runs meanwhile."""
-        if not self._held:
-            self._held = True
-            self._first.stop()
-            self._idle.stop()
-            self.pauseProducing()  # type: ignore[no-untyped-call]
+    def _stop_reading(self) -> None:
+        self.pauseProducing()  # type: ignore[no-untyped-call]
 
-    def go_on(self) -> None:
-        """Read again."""
-        if self._held:
-            self._held = False
-            if self._streams:
-                self._idle.start()
-            self.resumeProducing()  # type: ignore[no-untyped-call]
-            if self._limit.waiting:
-                self._pause()
-
-    def _pause(self) -> None:
-        self.transport.pauseProducing()
-
-    def _resume(self) -> None:
-        if not self._held:
-            self.transport.resumeProducing()
+    def _read_again(self) -> None:
+        self.resumeProducing()  # type: ignore[no-untyped-call]
 
     # requests
 
-    def head(self, have: RecordId | None, wait: float) -> Deferred[HeadIs]:
+    def head(self, have: RecordId | None, wait: float) -> Deferred[ToldHead]:
         """The master's head; it may wait up to `wait` seconds for another than `have`."""
         seconds = wait + self._config.deadline_answer
         return self._send(Asked(Head(have, int(wait * 1000))), "answer", seconds).done
 
-    def list(self, head: SegmentId, cursor: bytes, on_items: OnItems) -> Deferred[bytes]:
-        """List the closure of `head`; `on_items` gets the items, the Deferred the new cursor."""
+    def list(
+        self, head: SegmentId, cursor: bytes, on_items: OnItems, lacking: Lacking | None = None
+    ) -> Deferred[bytes]:
+        """As `Link.list`: all that lies behind the cursor, whether it is lacking or not."""
+        del lacking
         return self._send(AskedList(List(head, cursor), on_items)).done
 
     def get(
@@ -268,10 +169,7 @@ class SlaveProtocol(FrameReceiver):
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         """Bytes came."""
-        self.received += len(data)
-        self._first.moving()
-        self._idle.moving()
-        self._limit.read(len(data))
+        self._count(len(data))
         super().dataReceived(data)
 
     def frameReceived(self, frame: memoryview) -> None:  # noqa: N802
@@ -286,8 +184,7 @@ class SlaveProtocol(FrameReceiver):
         except LinkError as error:
             self.fail(error)
         except Exception:  # noqa: BLE001 - of whoever the answer was for: told, not lost
-            self.log.failure("an answer of the master cannot be worked on")
-            self._failed(Failure())
+            self._unforeseen()
 
     def _on_part(self, number: int, piece: memoryview) -> None:
         self._stream(number).part(piece)
@@ -309,17 +206,6 @@ class SlaveProtocol(FrameReceiver):
             raise ProtocolError(f"a piece of an answer to request {number}, which is not its turn")
         self._progress()
         return self._pending[number]
-
-    def _progress(self) -> None:
-        # A master that answers is alive; it reads on when it has answered enough.
-        self._stalled.progress()
-        if self._held:
-            return
-        if self._idle.running:
-            self._idle.progress()
-        else:
-            self._first.stop()
-            self._idle.start()
 
     def _on_answer(self, number: int, answer: Answer) -> None:
         if isinstance(answer, Error):
@@ -359,6 +245,5 @@ class SlaveProtocol(FrameReceiver):
         if self._streams and self._streams[0] == number:
             self._streams.popleft()
             if not self._streams:
-                self._idle.stop()
-                self._first.stop()
+                self._nothing_due()
         pending.done.callback(result)

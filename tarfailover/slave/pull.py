@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from tarfailover.errors import LinkError
 from tarfailover.ids import SegmentId
-from tarfailover.slave.protocol import SlaveProtocol
+from tarfailover.slave.link import Link
 from tarfailover.store.intake import Arrival
 from tarfailover.store.receiver import Receipt, Receiver
 from tarfailover.sync import Progress, Transfer, Window
@@ -39,7 +39,7 @@ class Pull:
 
     def __init__(
         self,
-        protocol: SlaveProtocol,
+        protocol: Link,
         receiver: Receiver,
         in_thread: InThread,
         head: SegmentId,
@@ -70,11 +70,14 @@ class Pull:
     # the list
 
     def _list(self, cursor: bytes) -> None:
-        listed = self._protocol.list(self._transfer.head, cursor, self._listed)
+        listed = self._protocol.list(self._transfer.head, cursor, self._listed, self._lacking)
         listed.addCallback(self._list_ended).addErrback(self._fail)
 
+    def _lacking(self, items: bytes) -> Deferred[bytes]:
+        return self._in_thread(self._receiver.lacking, items)
+
     def _listed(self, items: bytes) -> None:
-        lacking = self._in_thread(self._receiver.lacking, items)
+        lacking = self._lacking(items)
         lacking.addCallback(self._transfer.listed)
         lacking.addCallback(self._go_on).addErrback(self._fail)
 

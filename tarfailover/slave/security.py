@@ -12,7 +12,7 @@ from tarfailover.access.token import Token
 from tarfailover.config import SlaveConfig
 from tarfailover.errors import ConnectionLostError, LinkError, TlsError
 from tarfailover.slave.factory import SlaveFactory
-from tarfailover.slave.protocol import SILENT, SlaveProtocol
+from tarfailover.slave.link import SILENT, Link
 from tarfailover.tls import rules
 from tarfailover.tls.contexts import Contexts, Demand
 from tarfailover.tls.files import Expiry, TlsFiles
@@ -59,7 +59,7 @@ class SlaveSecurity:
         self.contexts = Contexts(files, demand(config))
         if config.token_file:
             token = Token(config.token_file)
-            factory.token = lambda: token.value
+            factory.dialect.token = lambda: token.value
         self._lost = lost
         self._watch = Watch(self.contexts, reactor, config.tls_refresh)
         self._handshakes = handshakes = Handshakes(
@@ -100,13 +100,13 @@ class SlaveSecurity:
         for protocol in self._handshakes.revoked(self.contexts):
             protocol.fail(TlsError("the certificate of the master was revoked meanwhile"))
 
-    def _completed(self, protocol: SlaveProtocol, secure: Secure) -> None:
+    def _completed(self, protocol: Link, secure: Secure) -> None:
         del protocol
         self.log.info("the master: {secure}", secure=str(secure))
 
     def _failed(self, who: Any, error: LinkError) -> None:
         """A master refuses a certificate after the slave's end of the handshake: TLS 1.3."""
-        if isinstance(who, SlaveProtocol):
+        if isinstance(who, Link):
             who.fail(error)
         elif isinstance(error, ConnectionLostError):
             self._lost(None, ConnectionLostError(f"{error}{SILENT}"))

@@ -24,20 +24,21 @@ from tarfailover.errors import DeadlineError, LinkError, TarFailoverError
 from tarfailover.slave import status
 from tarfailover.slave.cleaning import Cleaning
 from tarfailover.slave.copy import Copy
+from tarfailover.slave.dialects import dialect
 from tarfailover.slave.factory import SlaveFactory
 from tarfailover.slave.keeper import Keeper, nothing
+from tarfailover.slave.link import Link
 from tarfailover.slave.pauses import Again, Pauses
-from tarfailover.slave.protocol import SlaveProtocol
 from tarfailover.slave.pull import Pull
 from tarfailover.slave.security import SlaveSecurity
 from tarfailover.slave.status import Status, told
 from tarfailover.slave.telling import Telling
+from tarfailover.slave.told import Introduction, ToldHead, in_words
 from tarfailover.sync import Window
 from tarfailover.tls import rules
 from tarfailover.tls.files import Expiry
 from tarfailover.watchdog import Wait, Watchdog
-from tarfailover.wire.messages import HeadIs, Hello, Welcome, printable
-from tarfailover.wire.negotiate import compression_offered
+from tarfailover.wire.messages import printable
 from tarfailover.workers import Workers
 
 T = TypeVar("T")
@@ -64,17 +65,17 @@ class SlaveService(Service):
         self._factory = SlaveFactory(
             config,
             reactor,
-            Hello(socket.gethostname(), compression_offered(config.compression)),
+            dialect(config, socket.gethostname()),
             self._welcomed,
             self._lost,
             self.status.connecting,
         )
         self._security: SlaveSecurity | None = None
-        self._protocol: SlaveProtocol | None = None
+        self._protocol: Link | None = None
         self.started = self.seconds()
         self._received = 0
         """Bytes of the connections that ended."""
-        self.welcome: Welcome | None = None
+        self.welcome: Introduction | None = None
         """What the master said of itself last."""
         self._window = Window(config.window_max)
         self._ticking = LoopingCall(self._tick)
@@ -94,7 +95,7 @@ class SlaveService(Service):
         self._first = True
         self.transfer: Telling | None = None
         """The last transfer of segments; under way as long as the state is `syncing`."""
-        self.wanted: HeadIs | None = None
+        self.wanted: ToldHead | None = None
         """The newest head of the master's that is known."""
         self.answered: float | None = None
         """When the master answered last, in seconds since 1970."""
@@ -228,14 +229,14 @@ class SlaveService(Service):
 
     # the connection
 
-    def _welcomed(self, protocol: SlaveProtocol, welcome: Welcome) -> None:
+    def _welcomed(self, protocol: Link, welcome: Introduction) -> None:
         self.log.info("connected to {software}", software=printable(welcome.software))
         self._protocol = protocol
         self.welcome = welcome
         self._first = True
         self._tick()
 
-    def _lost(self, protocol: SlaveProtocol | None, error: LinkError) -> None:
+    def _lost(self, protocol: Link | None, error: LinkError) -> None:
         self._again.forget()
         self._received += protocol.received if protocol else 0
         if protocol is self._protocol:
@@ -260,7 +261,7 @@ class SlaveService(Service):
         self._step = what, seconds
         return await waited
 
-    async def _run(self, protocol: SlaveProtocol) -> None:
+    async def _run(self, protocol: Link) -> None:
         """Cycles, one after the other, as long as the next may begin at once."""
         again = True
         try:
@@ -272,7 +273,7 @@ class SlaveService(Service):
         if self.running and lost and self.status.state in (status.IN_SYNC, status.SYNCING):
             self.status.fail(lost)
 
-    async def _total(self, protocol: SlaveProtocol) -> bool:
+    async def _total(self, protocol: Link) -> bool:
         """One cycle, whose outcome becomes the status, whatever it is."""
         self.status.cycles += 1
         self._given_up = None
@@ -291,7 +292,7 @@ class SlaveService(Service):
             return self._given_up
         return told(failure, self.log)
 
-    async def _failed(self, protocol: SlaveProtocol, error: TarFailoverError) -> None:
+    async def _failed(self, protocol: Link, error: TarFailoverError) -> None:
         """Begin anew from the connection on, and from the store on if that is at fault."""
         if self.running:
             self.status.fail(error)
@@ -303,7 +304,7 @@ class SlaveService(Service):
         if Status.needs_new_store(error) or error is self._given_up:
             await self._close()
 
-    async def _one_cycle(self, protocol: SlaveProtocol) -> bool:
+    async def _one_cycle(self, protocol: Link) -> bool:
         """Ask, pull, commit; tells whether the next cycle may begin at once."""
         if self.copy is None:
             opening = self._in_thread(self._keeper.open, self.config)
@@ -313,7 +314,8 @@ class SlaveService(Service):
             return False
         await self._wait("a look at the copy", self._in_thread(copy.check_alone))
         if self._first:
-            met = self._in_thread(copy.meet, self.welcome)
+            accept = self.config.accept_new_history
+            met = self._in_thread(copy.meet, self.welcome, accept_new_history=accept)
             await self._wait("what is known of the master to be kept", met)
         elif self._cleaning.due(copy):
             self._step = "a part of the cleanup", 0.0
@@ -332,8 +334,8 @@ class SlaveService(Service):
         await self._bring(protocol, copy, head)
         return True
 
-    async def _bring(self, protocol: SlaveProtocol, copy: Copy, head: HeadIs) -> None:
-        self.status.become(status.SYNCING, f"head {head.head}, generation {head.generation}")
+    async def _bring(self, protocol: Link, copy: Copy, head: ToldHead) -> None:
+        self.status.become(status.SYNCING, in_words(head))
         pull = Pull(
             protocol,
             copy.receiver,

@@ -20,6 +20,7 @@ from tarfailover.errors import (
 )
 from tarfailover.ids import NO_GENERATION, RecordId
 from tarfailover.slave.copy import Copy
+from tarfailover.slave.told import OakPrimary
 from tarfailover.store.intake import Arrival
 from tarfailover.store.state import NAME, SlaveState
 from tarfailover.store.writer import StoreWriter
@@ -248,6 +249,19 @@ def test_a_master_of_another_repository_is_refused(tmp_path: Path) -> None:
         for other in ("assets", ""):
             with pytest.raises(DivergedError, match=f"'{other}', but .* of 'content'"):
                 copy.meet(welcome(other, 9))
+    assert state_in(tmp_path) == SlaveState("content")
+
+
+def test_an_oak_primary_tells_neither_epoch_nor_repository(tmp_path: Path) -> None:
+    with opened(tmp_path) as copy:
+        copy.meet(OakPrimary())
+        copy.meet(welcome("content"))
+        copy.meet(OakPrimary())
+        assert state_in(tmp_path) == SlaveState("content")
+        copy.meet(welcome("content", 3))
+        with pytest.raises(DivergedError, match="followed epoch 3, and an Oak primary cannot tell"):
+            copy.meet(OakPrimary())
+        copy.meet(OakPrimary(), accept_new_history=True)
     assert state_in(tmp_path) == SlaveState("content")
 
 
