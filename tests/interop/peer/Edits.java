@@ -8,6 +8,7 @@ import org.apache.jackrabbit.oak.api.Type;
 import org.apache.jackrabbit.oak.plugins.memory.PropertyStates;
 import org.apache.jackrabbit.oak.segment.SegmentNodeStore;
 import org.apache.jackrabbit.oak.spi.state.NodeBuilder;
+import org.apache.jackrabbit.oak.spi.state.NodeState;
 
 /**
  * The edits of one commit, as words; a word {@code ;} ends each.
@@ -72,10 +73,10 @@ final class Edits {
       case "copy":
         parent(words.get(2)).setChildNode(name(words.get(2)), existing(path).getNodeState());
         break;
-      case "move":
-        if (!existing(path).moveTo(parent(words.get(2)), name(words.get(2)))) {
-          throw new IllegalArgumentException("cannot move " + path + " to " + words.get(2));
-        }
+      case "move": // not moveTo, which notes the old path in a property for the commit hooks
+        NodeState moved = existing(path).getNodeState();
+        existing(path).remove();
+        parent(words.get(2)).setChildNode(name(words.get(2)), moved);
         break;
       default:
         throw new IllegalArgumentException("no edit is called " + words.get(0));

@@ -1,0 +1,86 @@
+"""A hundred random edit histories, replayed on real Oak and on us, end in equal digests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from copies import sound
+from histories import Step, history
+from oak_peer import Peer, Store
+from replay import Ours
+
+from tarfailover import repository
+from tarfailover.repository.digest import content_digest
+from tarfailover.repository.nodes import NodeState
+from tarfailover.repository.reader import RecordReader
+
+pytestmark = [pytest.mark.interop, pytest.mark.cell("a hundred edit histories, on Oak and on us")]
+
+HISTORIES = 100
+FIRST = int(os.environ.get("HISTORY_SEED", "0"))
+"""The first seed; another one tries other histories."""
+
+
+def digest(store: Path) -> str:
+    """The content digest as we see it."""
+    with repository.open(store) as opened:
+        top = NodeState(RecordReader(opened.snapshot), opened.head.record)
+        return content_digest(top).sha256
+
+
+class Both:
+    """A repository of Oak's and one of ours, which live through the same."""
+
+    def __init__(self, peer: Peer, folder: Path, seed: int) -> None:
+        self.peer, self.folder = peer, folder
+        self.theirs: Store = peer.open(folder / "oak")
+        self.ours = Ours(folder / "ours", seed)
+        self.checkpoints: list[str] = []
+
+    def step(self, step: Step) -> None:
+        if step.what == "commit":
+            self.theirs.commit(step.edits)
+            self.ours.commit(step.edits)
+        elif step.what == "checkpoint":
+            self.checkpoint()
+        elif step.what == "release":
+            name = self.checkpoints.pop(step.which)
+            self.theirs.call("release", name)
+            self.ours.release(name)
+        elif step.what == "reopen":
+            self.theirs.close()
+            self.theirs = self.peer.open(self.folder / "oak")
+            self.ours.reopen()
+        else:
+            self.theirs.compact(step.what)
+            self.ours.compact()
+
+    def checkpoint(self) -> None:
+        name = self.theirs.checkpoint(creator="history")
+        self.checkpoints.append(name)
+        with repository.open(self.folder / "oak") as opened:
+            (made,) = (each for each in opened.checkpoints() if each.name == name)
+            reader = RecordReader(opened.snapshot)
+            self.ours.checkpoint(name, NodeState(reader, made.node.record))
+
+    def close(self) -> None:
+        self.theirs.close()
+        self.ours.close()
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + HISTORIES))
+def test_a_history_ends_in_equal_digests(peer: Peer, tmp_path: Path, seed: int) -> None:
+    """Each of the two stores is read by both."""
+    both = Both(peer, tmp_path, seed)
+    try:
+        for step in history(seed):
+            both.step(step)
+        live = both.theirs.digest()
+    finally:
+        both.close()
+    assert digest(tmp_path / "oak") == live
+    assert digest(tmp_path / "ours") == live
+    assert peer.digest(tmp_path / "ours") == live
+    sound(tmp_path / "ours")
