@@ -153,6 +153,11 @@ class MasterConfig:
     deadline_idle_client: float = seconds(
         900.0, "time without a request after which a client is disconnected"
     )
+    deadline_idle_standby: float = seconds(
+        43200.0,
+        "time without a request after which an Oak standby is disconnected; it walks its own tree "
+        "meanwhile, which may take hours",
+    )
     deadline_slow_reader: float = seconds(
         60.0, "time in which a client must take a KiB of its answer, or is disconnected"
     )

@@ -27,6 +27,7 @@ MASTER_LIVE = frozenset(
         "deadline_hello",
         "deadline_request",
         "deadline_idle_client",
+        "deadline_idle_standby",
         "deadline_slow_reader",
         "deadline_disk",
         "deadline_drain",

@@ -21,7 +21,8 @@ from tarfailover.errors import LinkError
 from tarfailover.format.journal import NAME as JOURNAL
 from tarfailover.ids import RecordId
 from tarfailover.master import gate
-from tarfailover.master.protocol import MasterProtocol
+from tarfailover.master.connection import Connection
+from tarfailover.master.doorway import Doorway
 from tarfailover.master.sender import InThread
 from tarfailover.master.sources import Listings
 from tarfailover.master.throttle import Throttle
@@ -30,7 +31,7 @@ from tarfailover.store import journal
 from tarfailover.store.blobs import BlobStore
 from tarfailover.store.follower import Follower
 from tarfailover.store.snapshot import Head, Snapshot
-from tarfailover.wire.messages import ErrorCode, HeadIs, Hello
+from tarfailover.wire.messages import ErrorCode, HeadIs
 
 NO_LIMIT = 2**30
 """Open files where the system sets no limit."""
@@ -51,15 +52,15 @@ class MasterFactory(Factory):
         self.epoch = 0
         self.listings = Listings()
         self.throttle = Throttle(clock, config.rate_limit, config.rate_limit_client)
-        self.clients: set[MasterProtocol] = set()
+        self.clients: set[Connection] = set()
         """All connections whose TLS, if there is any, stands; introduced or not."""
-        self.served: set[MasterProtocol] = set()
+        self.served: set[Connection] = set()
         """Those that are introduced."""
         self.room = Room(config.max_clients, config.max_strangers)
         self.seldom = Seldom(self.log, clock.seconds)
         """For what strangers cause."""
-        self.objection: Callable[[MasterProtocol, Hello], str] = _none
-        """Why a client that introduced itself may not be served, or ''."""
+        self.objection: Callable[[Connection, str | None], str] = _none
+        """Why a client that introduced itself, with this token, may not be served, or ''."""
         self.errors: dict[int, int] = {}
         self.sent = 0
         """Bytes of answers to clients that are gone."""
@@ -71,17 +72,17 @@ class MasterFactory(Factory):
         self._follower = follower
         self.snapshot = follower.snapshot.acquire()
 
-    def buildProtocol(self, addr: IAddress | None) -> MasterProtocol:  # type: ignore[override]  # noqa: N802
+    def buildProtocol(self, addr: IAddress | None) -> Doorway:  # noqa: N802
         """A protocol for one more client."""
-        return MasterProtocol(self, _peer(addr))
+        return Doorway(self, _peer(addr))
 
     # clients
 
-    def connected(self, client: MasterProtocol) -> None:
+    def connected(self, client: Connection) -> None:
         """Take a connection in; it is a stranger until `introduced`."""
         self.clients.add(client)
 
-    def introduced(self, client: MasterProtocol) -> str:
+    def introduced(self, client: Connection) -> str:
         """Make a stranger a client; why it cannot be one, or ''."""
         if len(self.served) >= self.room.clients:
             return f"{self.room.clients} clients are connected, more are not allowed"
@@ -92,7 +93,7 @@ class MasterFactory(Factory):
             tune(client.transport, socket.SO_SNDBUF, self.config.send_buffer)
         return refused
 
-    def disconnected(self, client: MasterProtocol, reason: Failure) -> None:
+    def disconnected(self, client: Connection, reason: Failure) -> None:
         """Forget a connection."""
         self.sent += client.sender.sent
         self.clients.discard(client)
@@ -187,8 +188,8 @@ class MasterFactory(Factory):
         )
 
 
-def _none(client: MasterProtocol, hello: Hello) -> str:
-    del client, hello
+def _none(client: Connection, token: str | None) -> str:
+    del client, token
     return ""
 
 

@@ -1,29 +1,21 @@
-"""One slave's connection, seen from the master."""
+"""One slave's connection, seen from the master, in the native dialect."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger
 from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 
 from tarfailover import __version__
-from tarfailover.deadline import Deadline
-from tarfailover.errors import DeadlineError, LinkError, ProtocolError
+from tarfailover.errors import LinkError, ProtocolError
 from tarfailover.ids import RecordId
 from tarfailover.master.blobs import BlobSource
+from tarfailover.master.connection import Connection
 from tarfailover.master.digests import source_of
 from tarfailover.master.packing import agreed
-from tarfailover.master.sender import Sender
-from tarfailover.master.sources import ListSource, Source, parse_cursor
-from tarfailover.master.unread import Unread
-from tarfailover.sockets import acknowledged
-from tarfailover.store.snapshot import Snapshot
+from tarfailover.master.sources import ListSource, parse_cursor
 from tarfailover.wire import messages
 from tarfailover.wire.messages import Answer, Blob, Error, ErrorCode, Get, Head, Hello, List, Ping
 from tarfailover.wire.negotiate import VersionError, choose_version
@@ -44,112 +36,39 @@ class Waiter:
         self.deadline = deadline
 
 
-class MasterProtocol(Int32StringReceiver):
+class MasterProtocol(Connection, Int32StringReceiver):
     """Answers the requests of one slave."""
 
-    log = Logger()
-    transport: Any
+    dialect = "native"
 
     def __init__(self, factory: MasterFactory, peer: str) -> None:
-        self.factory: MasterFactory = factory
-        self.peer = peer
-        self.client = ""
-        self.names: tuple[str, ...] = ()
-        """The names in the client's certificate."""
+        super().__init__(factory, peer)
         self.MAX_LENGTH = messages.MAX_HELLO_FRAME
-        self.received = 0
-        """Bytes that came."""
-        self._welcomed = False
-        self._ended = False
-        self._holds: set[str] = set()
-        """Why the requests of this client are not read for now."""
-        self._sizes: deque[int] = deque()
-        """Bytes of the requests whose streamed answers are not complete."""
-        self._asked = 0
-        """Short answers that threads are at."""
-        self._pinned: Snapshot | None = None
         self._waiters: list[Waiter] = []
-        config = factory.config
-        self._hello = self._deadline("hello", config.deadline_hello, "HELLO")
-        idle = config.deadline_idle_client
-        self._idle = self._deadline("idle-client", idle, "a request", self._came)
-        request, reader = config.deadline_request, config.deadline_slow_reader
-        self._unfinished = self._deadline("request", request, "the rest of a request", self._came)
-        self._stalled = self._deadline("slow-reader", reader, "the client to read", self._went)
-        self._ignored = self._deadline("slow-reader", reader, "the client to read", self._went)
-        self._disk = self._deadline("disk", config.deadline_disk, "the disk of the store")
 
-    def _deadline(
-        self, name: str, seconds: float, what: str, moved: Callable[[], int] | None = None
-    ) -> Deadline:
-        return Deadline(self.factory.clock, name, seconds, what, self._too_late, moved)
+    def _waits_for_head(self) -> bool:
+        return bool(self._waiters)
 
-    def _came(self) -> int:
-        return self.received
+    # frames
 
-    def _went(self) -> int:
-        return acknowledged(self.transport)
-
-    def __str__(self) -> str:
-        return f"{self.client} at {self.peer}" if self.client else self.peer
+    def _take(self, data: bytes) -> None:
+        Int32StringReceiver.dataReceived(self, data)
 
     @property
-    def state(self) -> str:
-        """What it is at, in a word or two."""
-        if not self._welcomed:
-            return "introducing"
-        if self.sender.queued:
-            return "being answered"
-        return "waiting for a head" if self._waiters else "idle"
+    def _unfinished_request(self) -> bool:
+        return bool(self.recvd)
 
-    # the connection
+    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """See `Connection`."""
+        Int32StringReceiver.pauseProducing(self)
 
-    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
-        """A client connected."""
-        self.connected_at = self.factory.clock.seconds()
-        self.sender = Sender(
-            self.transport,
-            self.factory.clock,
-            self.factory.in_thread,
-            self.factory.throttle.lane(),
-            self._stalled,
-            self._disk,
-            self._broken,
-            self._resume,
-        )
-        self.sender.drained = self._drained
-        self._hello.start()
-        self._unread = Unread(
-            self.factory.clock,
-            self.factory.config.max_queued,
-            self._went,
-            self._unread_begins,
-            self._unread_ends,
-        )
-        self.factory.connected(self)
+    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """See `Connection`."""
+        Int32StringReceiver.resumeProducing(self)
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
-        """The client is gone, whoever ended it."""
-        self._ended = True
-        for deadline in (self._hello, self._idle, self._unfinished, self._stalled, self._ignored):
-            deadline.stop()
+    def _let_go(self) -> None:
+        super()._let_go()
         self._forget_waiters()
-        self._unpin()
-        self._unread.end()
-        self.sender.stop()
-        self.factory.disconnected(self, reason)
-
-    def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        """Bytes came; a frame that stays unfinished has a deadline."""
-        if self._ended:
-            return
-        self.received += len(data)
-        self._unfinished.moving()
-        super().dataReceived(data)  # type: ignore[no-untyped-call]
-        if self._holds or not self.recvd:
-            self._unfinished.stop()
-        elif not self._unfinished.running:
-            self._unfinished.start()
 
     def lengthLimitExceeded(self, length: int) -> None:  # noqa: N802
         """A frame is announced that is longer than any request can be."""
@@ -158,40 +77,9 @@ class MasterProtocol(Int32StringReceiver):
             why = "the slave begins TLS, and this master has none; name tls_certificate and tls_key"
         self._end(ErrorCode.TOO_LARGE, why, 0)
 
-    def _too_late(self, error: DeadlineError) -> None:
-        if error.name == "slow-reader":
-            self.log.warn("{peer}: {error}", peer=self, error=error)
-            self._ended = True
-            self.transport.abortConnection()
-        else:
-            self._end(ErrorCode.DEADLINE, str(error), 0)
-
-    def _broken(self, failure: Failure) -> None:
-        """A fault of this program or of its disk: the log has it all, the client a sentence."""
-        self.log.failure("{peer}: an answer failed", failure, peer=self)
-        self._end(ErrorCode.INTERNAL, "an answer failed; the log of the master says why", 0)
-
-    def end(self, code: ErrorCode, why: str) -> None:
-        """Tell the client why, and close the connection."""
-        self._end(code, why, 0)
-
-    def _end(self, code: ErrorCode, why: str, request: int) -> None:
-        if self._ended:
-            return
-        # What strangers cause must not fill the log.
-        words = "{peer}: {why}; disconnecting"
-        if self._welcomed:
-            self.log.warn(words, peer=str(self), why=why)
-        else:
-            self.factory.seldom.warn(code.name, words, peer=str(self), why=why)
+    def _say_end(self, request: int, code: ErrorCode, why: str) -> None:
         self._answer(request, Error(code, why))
-        self._ended = True
         self._forget_waiters()
-        self.factory.count_error(code)
-        self.sender.stop()
-        self.transport.unregisterProducer()
-        self.transport.loseConnection()
-        self._stalled.start()
 
     # requests
 
@@ -230,7 +118,7 @@ class MasterProtocol(Int32StringReceiver):
         elif isinstance(message, Get):
             self._on_get(request, message)
         elif isinstance(message, Blob):
-            self._submit(BlobSource(request, message, self.factory.blobs))
+            self._submit(BlobSource(request, message, self.factory.blobs), self._size)
         elif isinstance(message, Ping):
             self._answer(request, messages.Pong())
 
@@ -247,20 +135,11 @@ class MasterProtocol(Int32StringReceiver):
         except VersionError as error:
             self._end(ErrorCode.VERSION, str(error), request)
             return
-        if objection := self.factory.objection(self, hello):
-            self._end(ErrorCode.NOT_ALLOWED, objection, request)
+        if not self._introduce(messages.printable(hello.client), hello.token, request):
             return
-        if refused := self.factory.introduced(self):
-            self._end(ErrorCode.BUSY, refused, request)
-            return
-        self._welcomed = True
         self.MAX_LENGTH = messages.MAX_REQUEST_FRAME
-        self.client = messages.printable(hello.client)
-        self._hello.stop()
-        self._idle.start()
         config = self.factory.config
         features, self.sender.packing = agreed(hello, config, self.transport.getPeer())
-        self.log.info("{peer}: connected", peer=self)
         welcome = messages.Welcome(
             version,
             features,
@@ -334,66 +213,9 @@ class MasterProtocol(Int32StringReceiver):
             self._answer(request, Error(ErrorCode.NOT_READY, str(error)))
 
     def _on_list(self, request: int, message: List) -> None:
-        self._unpin()
-        self._pinned = self.factory.snapshot.acquire()
-        listings = self.factory.listings
+        pinned, listings = self._pin(), self.factory.listings
         position = parse_cursor(message.cursor)
-        self._submit(ListSource(request, listings, self._pinned, message.head, position))
+        self._submit(ListSource(request, listings, pinned, message.head, position), self._size)
 
     def _on_get(self, request: int, message: Get) -> None:
-        current = self.factory.snapshot
-        pinned = self._pinned or current
-        snapshots = [current] if pinned is current else [pinned, current]
-        self._submit(source_of(request, message, snapshots))
-
-    def _submit(self, source: Source) -> None:
-        # As long as answers are due it is not the client that is idle.
-        self._idle.stop()
-        self._sizes.append(self._size)
-        self.sender.submit(source)
-        self._check_queue()
-
-    def _resume(self) -> None:
-        """An answer was read, and is on its way."""
-        self._sizes.popleft()
-        self._check_queue()
-
-    def _drained(self) -> None:
-        """All that was due is out: from now on it is the client that is idle."""
-        if not self._waiters and not self._ended:
-            self._idle.start()
-
-    def _check_queue(self) -> None:
-        """Read no further while too much waits; read again when that is down to half."""
-        config = self.factory.config
-        waiting, size = len(self._sizes) + self._asked, sum(self._sizes)
-        if waiting > config.max_requests or size > config.max_queued:
-            self._hold("queue")
-        elif waiting <= config.max_requests // 2 and size <= config.max_queued // 2:
-            self._go_on("queue")
-
-    def _unread_begins(self) -> None:
-        """The client asks and does not read."""
-        self._ignored.start()
-        self._hold("unread")
-
-    def _unread_ends(self) -> None:
-        self._ignored.stop()
-        self._go_on("unread")
-
-    def _hold(self, why: str) -> None:
-        """Read no requests for now; one that has come in part has no deadline meanwhile."""
-        if not self._holds and not self._ended:
-            self.pauseProducing()  # type: ignore[no-untyped-call]
-        self._holds.add(why)
-
-    def _go_on(self, why: str) -> None:
-        if why in self._holds:
-            self._holds.remove(why)
-            if not self._holds and not self._ended:
-                self.resumeProducing()  # type: ignore[no-untyped-call]
-
-    def _unpin(self) -> None:
-        pinned, self._pinned = self._pinned, None
-        if pinned is not None:
-            pinned.release()
+        self._submit(source_of(request, message, self._snapshots()), self._size)

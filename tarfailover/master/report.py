@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tarfailover.master.connection import Connection
 from tarfailover.master.factory import MasterFactory
 from tarfailover.master.gate import Gate
-from tarfailover.master.protocol import MasterProtocol
 from tarfailover.reports import Document, expiries, moment, opening
 from tarfailover.wire.messages import ErrorCode
 
@@ -81,9 +81,10 @@ def _met(gate: Gate) -> Document:
     return {"strangers": len(gate.strangers), "refused": dict(sorted(gate.refused.items()))}
 
 
-def _client(client: MasterProtocol) -> Document:
+def _client(client: Connection) -> Document:
     return {
         "name": client.client,
+        "dialect": client.dialect,
         "address": client.peer,
         "state": client.state,
         "connected": moment(client.connected_at),

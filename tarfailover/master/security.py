@@ -11,18 +11,23 @@ from tarfailover.access.ranges import entries
 from tarfailover.access.token import Token
 from tarfailover.config import MasterConfig
 from tarfailover.errors import LinkError
+from tarfailover.master.connection import Connection
+from tarfailover.master.doorway import Doorway
 from tarfailover.master.factory import MasterFactory
-from tarfailover.master.protocol import MasterProtocol
 from tarfailover.tls.contexts import Contexts, Demand
 from tarfailover.tls.files import Expiry, TlsFiles
 from tarfailover.tls.handshake import Handshakes, Secure, master_tls
 from tarfailover.tls.watch import Watch
-from tarfailover.wire.messages import Error, ErrorCode, Hello, framed
+from tarfailover.wire.messages import Error, ErrorCode, framed
 
 _REFUSAL = framed(
     0, Error(ErrorCode.PROTOCOL, "this master speaks TLS only; give the slave tls_ca or tls_pin")
 )
 _ANYBODY = "clients are not authenticated"
+_TOKENLESS = (
+    "this master demands a token, and an Oak standby cannot show one; serve it from a master that "
+    "demands a certificate instead (tls_ca, no token_file)"
+)
 
 
 class MasterSecurity:
@@ -88,20 +93,24 @@ class MasterSecurity:
         self._watch.stop()
         self._handshakes.abort()
 
-    def _objection(self, client: MasterProtocol, hello: Hello) -> str:
-        """Why this client may not be served, or ''."""
+    def _objection(self, client: Connection, token: str | None) -> str:
+        """Why this client may not be served, or ''; `token` is None if its dialect has none."""
         if self._allowed and self._allowed.isdisjoint(map(str.lower, client.names)):
             return f"the certificate of {', '.join(client.names)} is not in allowed_slaves"
-        return self._token.refuses(hello.token) if self._token is not None else ""
+        if self._token is None:
+            return ""
+        return _TOKENLESS if token is None else self._token.refuses(token)
 
     def _cut_revoked(self) -> None:
         """New files are in use: end the connections whose certificates they revoke."""
-        for client in self._handshakes.revoked(self.contexts):
-            client.end(ErrorCode.NOT_ALLOWED, "the certificate of the slave was revoked meanwhile")
+        for door in self._handshakes.revoked(self.contexts):
+            door.client.end(
+                ErrorCode.NOT_ALLOWED, "the certificate of the slave was revoked meanwhile"
+            )
 
-    def _completed(self, protocol: MasterProtocol, secure: Secure) -> None:
-        protocol.names = secure.names
-        protocol.peer = f"{protocol.peer} ({secure})"
+    def _completed(self, door: Doorway, secure: Secure) -> None:
+        door.client.names = secure.names
+        door.client.peer = f"{door.client.peer} ({secure})"
 
     def _failed(self, who: Any, error: LinkError) -> None:
         host, port = getattr(who, "host", None), getattr(who, "port", None)

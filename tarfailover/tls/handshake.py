@@ -32,6 +32,9 @@ from tarfailover.tls.files import names
 _HANDSHAKE = b"\x16"
 """The type of a TLS record that begins a handshake: RFC 8446, 5.1."""
 
+_NATIVE = b"\x00"
+"""How a slave of ours begins; nobody else understands the refusal."""
+
 _Tls: Any = TLSMemoryBIOFactory.protocol
 
 
@@ -204,7 +207,8 @@ class _MasterTls(_Tls):  # type: ignore[misc]
         """Bytes from the network."""
         if not self._began and data[:1] != _HANDSHAKE:
             self.wrappedProtocol.plaintext = True
-            self.transport.write(self.factory.refusal)
+            if data[:1] == _NATIVE:
+                self.transport.write(self.factory.refusal)
             self.transport.loseConnection()
             return
         self._began = True

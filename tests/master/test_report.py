@@ -38,7 +38,8 @@ def test_a_master_with_a_slave(rig: Rig, tmp_path: Path) -> None:
     assert found["listening"] == "127.0.0.1:8023"
     (client,) = found["clients"]
     assert set(client) == {
-        "name", "address", "state", "connected", "bytes_sent", "bytes_received", "answers_due",
+        "name", "dialect", "address", "state", "connected",
+        "bytes_sent", "bytes_received", "answers_due",
     }  # fmt: skip
     assert client["state"] == "waiting for a head"
     assert client["connected"] == "2023-11-14T22:13:20.000Z"

@@ -126,7 +126,7 @@ class TestCompression:
         kinds = {type(answer) for _, answer in slave.raw.answers}
         assert (m.Packed in kinds) is packs
         assert slave.took() == [m.End(len(IDS), SIZE)]
-        sender = slave.link.master.protocol.sender
+        sender = slave.link.master.protocol.client.sender
         assert sender.unpacked == SIZE
         assert (sender.sent < SIZE / 2) is packs
 
@@ -140,7 +140,9 @@ class TestCompression:
             rig.settle()
             begins = [each.begins for _, each in slave.raw.answers if isinstance(each, m.Packed)]
             assert begins[0] and not any(begins[1:])
-            assert slave.link.master.protocol.sender.packing._packer is None, "memory is kept"
+            assert slave.link.master.protocol.client.sender.packing._packer is None, (
+                "memory is kept"
+            )
             assert slave.took() == [m.End(len(IDS), SIZE)] * 2
 
     def test_begins_a_new_stream_after_an_answer_that_failed(
@@ -163,7 +165,7 @@ class TestCompression:
         self, sides: list[MasterSide], rig: Rig, store: Path, on: bool
     ) -> None:
         slave = Slave(made(sides, rig, store), "zstd")
-        balance = slave.link.master.protocol.sender.packing.balance
+        balance = slave.link.master.protocol.client.sender.packing.balance
         balance.on = on
         slave.link.slave.pauseProducing()
         slave.get()
@@ -222,7 +224,7 @@ class TestThrottle:
             pongs = [each for _, each in slave.raw.answers if isinstance(each, m.Pong)]
             assert len(pongs) == asked, "each at once"
         assert slave.raw.received == pytest.approx(5.6 * LEAST_RATE, rel=0.2)
-        slave.link.master.protocol.factory.set_rates(0, 0)
+        slave.link.master.protocol.client.factory.set_rates(0, 0)
         rig.settle()
         assert slave.took() == [m.Pong()] * asked + [m.End(len(IDS), SIZE)]
 
@@ -232,7 +234,7 @@ class TestThrottle:
         slave = Slave(made(sides, rig, store, rate_limit_client=LEAST_RATE))
         slave.get()
         self.run(rig, 0.3)
-        slave.link.master.protocol.end(m.ErrorCode.GOING_AWAY, "the master stops")
+        slave.link.master.protocol.client.end(m.ErrorCode.GOING_AWAY, "the master stops")
         rig.settle()
         assert slave.raw.answers[-1] == (0, m.Error(m.ErrorCode.GOING_AWAY, "the master stops"))
         assert not slave.link.alive
@@ -268,7 +270,7 @@ class TestThrottle:
         self, sides: list[MasterSide], rig: Rig, store: Path
     ) -> None:
         slave = Slave(made(sides, rig, store, rate_limit=MIB), "zstd")
-        slave.link.master.protocol.sender.packing.balance.on = False
+        slave.link.master.protocol.client.sender.packing.balance.on = False
         slave.get()
         self.run(rig, 3)
         assert slave.took() == [m.End(len(IDS), SIZE)]

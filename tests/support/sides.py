@@ -16,8 +16,8 @@ from twisted.python.failure import Failure
 
 from tarfailover.config import MasterConfig, SlaveConfig
 from tarfailover.errors import TarFailoverError
+from tarfailover.master.doorway import Doorway
 from tarfailover.master.factory import MasterFactory
-from tarfailover.master.protocol import MasterProtocol
 from tarfailover.master.service import MasterService
 from tarfailover.slave.protocol import SlaveProtocol
 from tarfailover.slave.service import SlaveService
@@ -134,7 +134,7 @@ class MasterSide:
         config = MasterConfig(store=store, **settings)
         self.factory = MasterFactory(config, self.follower, rig.clock, self.work.run)
 
-    def protocol(self) -> MasterProtocol:
+    def protocol(self) -> Doorway:
         """The master's end of one more connection."""
         return self.factory.buildProtocol(None)
 

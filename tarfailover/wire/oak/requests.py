@@ -116,6 +116,11 @@ class LineParser:
     def __init__(self) -> None:
         self._rest = b""
 
+    @property
+    def between(self) -> bool:
+        """Whether nothing of a line has come that has not ended."""
+        return not self._rest
+
     def feed(self, data: bytes) -> list[Asked | Ignored]:
         """The requests that `data` completes, in order."""
         *lines, rest = (self._rest + data).split(b"\n")

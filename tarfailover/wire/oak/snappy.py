@@ -24,6 +24,8 @@ from tarfailover.wire.stream import Piece
 COMPRESSED, STORED, STREAM = 0x00, 0x01, 0xFF
 FIRST_SKIPPED = 0x80
 """The lowest type of a chunk that who does not know it passes over."""
+PADDING = b"\xfe\x00\x00\x00"
+"""A chunk that every reader passes over."""
 IDENTIFIER = b"\xff\x06\x00\x00sNaPpY"
 """The first chunk of every stream."""
 
@@ -44,6 +46,11 @@ class Packer:
 
     def __init__(self) -> None:
         self._start = IDENTIFIER
+
+    def padding(self) -> bytes:
+        """A chunk without meaning, for whoever gives up on a line that is silent."""
+        start, self._start = self._start, b""
+        return start + PADDING
 
     def pack(self, *pieces: Piece) -> bytes:
         """One answer, which `pieces` make up, as chunks; the first has the identifier before it."""
