@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+import bench_latency as latency
 import bench_parts as parts
 import bench_processes as processes
 import bench_report as report
+import bench_tls as tls
 from bench_parts import Plan
 from bench_processes import BenchError
 from rich.console import Console
@@ -37,7 +39,8 @@ class Part(NamedTuple):
 PARTS = {
     "loopback": Part(parts.loopbacks, report.loopback),
     "delay": Part(parts.delays, report.delay),
-    "latency": Part(parts.latency, report.latency),
+    "tls": Part(tls.measure, tls.show),
+    "latency": Part(latency.measure, latency.show),
 }
 """By the name that --only knows, in the order in which they are measured and shown."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
 import socket
 import statistics
@@ -24,8 +23,6 @@ from rich.console import Console
 GIB = 1024**3
 SMALL = {"32k": 4, "4k": 16}
 """Kinds of small segments, and by how much their stores are smaller."""
-LONGEST_PAUSE = 0.25
-"""Seconds between two small commits, at most: commits must not follow the master's own looks."""
 
 
 class Run(NamedTuple):
@@ -73,11 +70,11 @@ def settle(target: Path, source: Path) -> None:
                 pass
 
 
-def copy_ours(served: Process, port: int, store: Made, target: Path) -> Run:
-    """A first copy by a slave; raises BenchError unless it is the whole store."""
+def copy_ours(served: Process, port: int, store: Made, target: Path, *more: str) -> Run:
+    """A first copy by a slave with `more` options; raises BenchError unless it is all there."""
     settle(target, store.directory)
     before = served.usage()
-    options = ("--store", target, "--port", str(port), "--interval", "60")
+    options = ("--store", str(target), "--port", str(port), "--interval", "60", *more)
     with processes.twistd("tarfailover-slave", *options) as slave:
         ready = slave.line(processes.READY)
         at_ready = slave.usage()
@@ -190,7 +187,7 @@ def _delayed(
 ) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         ports = [
-            stack.enter_context(processes.proxy(each[1], round_trip, plan.bandwidth))
+            stack.enter_context(processes.proxy(each[1], round_trip, plan.bandwidth))[1]
             for each in servers
             if each is not None
         ]
@@ -209,49 +206,21 @@ def _delayed(
     }
 
 
-def latency(plan: Plan, _: Console) -> dict[str, Any]:
-    """From the return of a small commit beside the master to its head being durable here."""
-    source, target = plan.home / "source", plan.home / "target"
-    rng = random.Random(1)  # noqa: S311 -- not for secrets
-    with contextlib.ExitStack() as stack:
-        stack.callback(shutil.rmtree, source, ignore_errors=True)
-        stack.callback(shutil.rmtree, target, ignore_errors=True)
-        writer = stack.enter_context(stores.begin_sample(source))
-        port = stack.enter_context(processes.master(source))[1]
-        options = ("--store", target, "--port", str(port))
-        slave = stack.enter_context(processes.twistd("tarfailover-slave", *options))
-        slave.line(processes.DURABLE)
-        waits = []
-        for number in range(plan.commits):
-            time.sleep(rng.uniform(0, LONGEST_PAUSE))
-            head = stores.small_commit(writer, number)
-            began = time.monotonic()
-            durable = slave.line(processes.DURABLE)
-            if durable.match[1] != str(head):
-                raise BenchError(f"the slave has head {durable.match[1]}, not {head}")
-            waits.append(durable.time - began)
-    return {"commits": plan.commits, **quantiles(waits)}
-
-
-def quantiles(values: list[float]) -> dict[str, float]:
-    """Median, 99th percentile (of few values: the largest) and maximum."""
-    ordered = sorted(values)
-    last = len(ordered) - 1
-    return {
-        "p50": statistics.median(ordered),
-        "p99": ordered[min(last, round(0.99 * last))],
-        "max": ordered[-1],
-    }
+@contextlib.contextmanager
+def scratch(plan: Plan, name: str) -> Iterator[Path]:
+    """A directory that is not there yet, and that is removed afterwards."""
+    directory = plan.home / name
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def made(plan: Plan, kind: str, size: int) -> Iterator[Made]:
     """A store to copy, removed afterwards."""
-    directory = plan.home / "source"
-    try:
+    with scratch(plan, "source") as directory:
         yield stores.make(directory, kind, size)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def calibrate(round_trip: float, bandwidth: float, size: int) -> float:
@@ -262,7 +231,7 @@ def calibrate(round_trip: float, bandwidth: float, size: int) -> float:
         port: int = listening.getsockname()[1]
         sink = threading.Thread(target=_swallow, args=(listening, size, got))
         sink.start()
-        with processes.proxy(port, round_trip, bandwidth) as through:
+        with processes.proxy(port, round_trip, bandwidth) as (_, through):
             began = time.monotonic()
             with socket.create_connection(("127.0.0.1", through)) as sender:
                 for _ in range(-(-size // len(block))):

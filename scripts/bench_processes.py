@@ -25,6 +25,8 @@ TICKS = os.sysconf("SC_CLK_TCK")
 LISTENING = re.compile(r"listening on (?:127\.0\.0\.1:)?(\d+)")
 READY = re.compile(r": (no head yet|head \S+)$")
 CONNECTED = re.compile(r"connected to ")
+CARRIED = re.compile(r"carried (\d+) (\d+)")
+"""A connection through a link is over: bytes to the target, bytes back."""
 DURABLE = re.compile(r"head (\S+) is durable, .*: ([\d.]+) of [\d.]+ MiB, (\d+) segments")
 
 
@@ -159,11 +161,16 @@ def _cpu(stat: Path, last: int) -> float:
 
 def peak_memory(pid: int) -> int:
     """VmHWM, bytes; 0 if the process is gone."""
+    return memory(pid, "VmHWM")
+
+
+def memory(pid: int, what: str = "VmRSS") -> int:
+    """Resident bytes, or another number of /proc/PID/status; 0 if the process is gone."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return 0
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    found = re.search(rf"{what}:\s+(\d+) kB", status)
     return int(found[1]) * 1024 if found else 0
 
 
@@ -219,19 +226,19 @@ def twistd(plugin: str, *options: str | Path) -> Process:
 
 
 @contextlib.contextmanager
-def master(store: Path) -> Iterator[tuple[Process, int]]:
+def master(store: Path, *options: str) -> Iterator[tuple[Process, int]]:
     """A master that serves `store`, and its port."""
-    with twistd("tarfailover-master", "--store", store, "--port", "0") as process:
+    with twistd("tarfailover-master", "--store", store, "--port", "0", *options) as process:
         yield process, int(process.line(LISTENING).match[1])
 
 
 @contextlib.contextmanager
-def proxy(target: int, round_trip: float, bandwidth: float) -> Iterator[int]:
-    """A link to port `target`; milliseconds, MB/s. Gives its port."""
+def proxy(target: int, round_trip: float, bandwidth: float) -> Iterator[tuple[Process, int]]:
+    """A link to port `target`, and its own port; milliseconds, MB/s."""
     program = Path(__file__).with_name("bench_proxy.py")
     options = ("--target", target, "--round-trip", round_trip, "--bandwidth", bandwidth)
     with Process(sys.executable, program, *map(str, options)) as process:
-        yield int(process.line(LISTENING).match[1])
+        yield process, int(process.line(LISTENING).match[1])
 
 
 def rsync_version() -> str:

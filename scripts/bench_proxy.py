@@ -4,7 +4,8 @@
 
 Prints ``listening on PORT`` and forwards every connection to 127.0.0.1:TARGET. Each
 direction is a line of its own: bytes enter it no faster than the bandwidth allows, and
-leave it half a round trip later. At most `QUEUED_SECONDS` of bytes wait in front of the
+leave it half a round trip later. When a connection is over it prints ``carried A B``: bytes
+to the target, bytes back. At most `QUEUED_SECONDS` of bytes wait in front of the
 line; then the sender is read no further, as with a full socket buffer.
 
 What it does not do: lose or reorder, delay the making of the connection, or limit what
@@ -50,6 +51,8 @@ class Line:
         self._under_way: collections.deque[tuple[float, bytes]] = collections.deque()
         self._held = 0
         self._broken = False
+        self.carried = 0
+        """Bytes that entered."""
 
     def start(self) -> list[threading.Thread]:
         """Begin to forward, in two threads that end with the connection."""
@@ -63,6 +66,7 @@ class Line:
         data = b"first"
         while data and not self._broken:
             data = _received(self._source)
+            self.carried += len(data)
             now = time.monotonic()
             free_at = max(now, free_at) + self._seconds(len(data))
             self._put(free_at + self._link.delay, data)
@@ -128,8 +132,10 @@ def _forward(near: socket.socket, target: int, link: Link) -> None:
         for end in (near, far):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
-        for thread in Line(near, far, link).start() + Line(far, near, link).start():
+        there, back = Line(near, far, link), Line(far, near, link)
+        for thread in there.start() + back.start():
             thread.join()
+    print(f"carried {there.carried} {back.carried}", flush=True)
 
 
 def main(arguments: list[str]) -> None:

@@ -97,30 +97,20 @@ def delay(rows: list[dict[str, Any]], console: Console) -> None:
     console.print(_links(rows), "")
 
 
-def latency(told: dict[str, Any], console: Console) -> None:
-    """Print how long a commit takes to be durable at the slave."""
-    console.print(
-        f"commit on the master to durable head on the slave, {told['commits']} small commits: "
-        f"p50 {1000 * told['p50']:.0f} ms, p99 {1000 * told['p99']:.0f} ms, "
-        f"max {1000 * told['max']:.0f} ms",
-        "",
-        highlight=False,
-    )
-
-
-def _table(title: str, columns: Iterable[str]) -> Table:
-    table = Table(title=title, title_justify="left")
+def table(title: str, columns: Iterable[str]) -> Table:
+    """An empty table: words on the left, numbers on the right."""
+    made = Table(title=title, title_justify="left")
     for number, name in enumerate(columns):
-        table.add_column(name, justify="right" if number else "left")
-    return table
+        made.add_column(name, justify="right" if number else "left")
+    return made
 
 
 def _copies(rows: list[dict[str, Any]]) -> Table:
     names = ("store", "MiB", "segments", "ours s", "MB/s", "whole s")
-    table = _table("first copy over loopback", (*names, "rsync s", "MB/s", "ratio", "ratio whole"))
+    made = table("first copy over loopback", (*names, "rsync s", "MB/s", "ratio", "ratio whole"))
     for row in rows:
         ours, theirs = row["ours"], row.get("rsync")
-        table.add_row(
+        made.add_row(
             row["kind"],
             f"{row['bytes'] / MIB:.0f}",
             str(row["segments"]),
@@ -129,24 +119,22 @@ def _copies(rows: list[dict[str, Any]]) -> Table:
             f"{ours['whole']:.2f}",
             f"{theirs['seconds']:.2f}" if theirs else "-",
             f"{theirs['rate'] / MB:.0f}" if theirs else "-",
-            _or_dash(row["ratio"]),
-            _or_dash(row["ratio_whole"]),
+            or_dash(row["ratio"]),
+            or_dash(row["ratio_whole"]),
         )
-    return table
+    return made
 
 
 def _costs(rows: list[dict[str, Any]]) -> Table:
     names = ("store", "program", "sends: CPU s/GiB", "main thread", "MiB")
-    table = _table(
-        "what it costs", (*names, "receives: CPU s/GiB", "main thread", "start s", "MiB")
-    )
+    made = table("what it costs", (*names, "receives: CPU s/GiB", "main thread", "start s", "MiB"))
     for row in rows:
         for program in ("ours", "rsync"):
             if program not in row:
                 continue
             cost = row[program]
             mine = program == "ours"
-            table.add_row(
+            made.add_row(
                 row["kind"],
                 program,
                 f"{cost['sender_cpu']:.2f}",
@@ -157,15 +145,15 @@ def _costs(rows: list[dict[str, Any]]) -> Table:
                 f"{cost['receiver_start']:.2f}" if mine else "-",
                 f"{cost['receiver_peak'] / MIB:.0f}",
             )
-    return table
+    return made
 
 
 def _links(rows: list[dict[str, Any]]) -> Table:
     names = ("round trip", "MiB", "MB/s", "reached", "bound s", "ours s", "of bound")
-    table = _table("first copy over a slow link, mixed store", (*names, "rsync s", "of bound"))
+    made = table("first copy over a slow link, mixed store", (*names, "rsync s", "of bound"))
     for row in rows:
         seconds, share = row["seconds"], row["of_bound"]
-        table.add_row(
+        made.add_row(
             f"{row['round_trip_ms']} ms",
             f"{row['bytes'] / MIB:.0f}",
             f"{row['bandwidth'] / MB:.0f}",
@@ -173,11 +161,17 @@ def _links(rows: list[dict[str, Any]]) -> Table:
             f"{row['bound']:.2f}",
             f"{seconds['ours']:.2f}",
             f"{share['ours']:.2f}",
-            _or_dash(seconds.get("rsync")),
-            _or_dash(share.get("rsync")),
+            or_dash(seconds.get("rsync")),
+            or_dash(share.get("rsync")),
         )
-    return table
+    return made
 
 
-def _or_dash(value: float | None) -> str:
+def or_dash(value: float | None) -> str:
+    """Two places, or a dash for what was not measured."""
     return "-" if value is None else f"{value:.2f}"
+
+
+def both(summary: dict[str, Any]) -> str:
+    """Processor seconds by GiB of both sides."""
+    return f"{summary['sender_cpu']:.2f} / {summary['receiver_cpu']:.2f}"

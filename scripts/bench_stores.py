@@ -1,15 +1,23 @@
-"""Stores for the benchmark: valid segments of chosen sizes, filled with random bytes."""
+"""Stores for the benchmark: valid segments of chosen sizes, of random bytes or of records."""
 
 from __future__ import annotations
 
 import random
+import shutil
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tarfailover.format.segment import BLOCK, FORMAT_13, HEADER_SIZE, MAGIC, MAX_SEGMENT
-from tarfailover.ids import RecordId, SegmentId
+from tarfailover.format.segment import (
+    BLOCK,
+    FORMAT_13,
+    HEADER_SIZE,
+    MAGIC,
+    MAX_SEGMENT,
+    parse_header,
+)
+from tarfailover.ids import RecordId, SegmentId, is_bulk
 from tarfailover.repository.sample import write_sample
 from tarfailover.repository.segment_writer import segment_id
 from tarfailover.store.writer import StoreWriter
@@ -26,6 +34,9 @@ _RECORD = struct.Struct(">IBI")
 
 Kind = Callable[[random.Random], Iterator[tuple[bool, int]]]
 """Gives, without end, whether the next segment is bulk, and its bytes."""
+CONTENT_NODES = 8000
+"""Nodes of the sample whose records fill the segments of content: some 8 MB, which is many
+times what a compressor looks back to."""
 
 
 class Made(NamedTuple):
@@ -52,6 +63,11 @@ def mixed(rng: random.Random) -> Iterator[tuple[bool, int]]:
         yield bulk, 256 * KIB if bulk else rng.choice((4, 16, 32, 48, 64, 96, 256)) * KIB
 
 
+def content(rng: random.Random) -> Iterator[tuple[bool, int]]:
+    """Data segments alone, as in `mixed`; filled with real records, which get smaller."""
+    return ((bulk, length) for bulk, length in mixed(rng) if not bulk)
+
+
 def segments_of(size: int) -> Kind:
     """Nothing but data segments of `size` bytes."""
 
@@ -65,6 +81,7 @@ def segments_of(size: int) -> Kind:
 KINDS: dict[str, Kind] = {
     "bulk": bulk_heavy,
     "mixed": mixed,
+    "content": content,
     "32k": segments_of(32 * KIB),
     "4k": segments_of(4 * KIB),
 }
@@ -76,8 +93,9 @@ def make(directory: Path, kind: str, size: int) -> Made:
     The same arguments give the same segments. Raises what StoreWriter raises.
     """
     rng = random.Random(f"{kind} {size}")  # noqa: S311 -- not for secrets
+    filler = _Records(directory.with_suffix(".sample")).take if kind == "content" else rng.randbytes
     with StoreWriter.open(directory, create=True) as writer:
-        filling = _Filling(writer, rng)
+        filling = _Filling(writer, rng, filler)
         for bulk, length in KINDS[kind](rng):
             if filling.size + length >= size:
                 break
@@ -90,9 +108,12 @@ def make(directory: Path, kind: str, size: int) -> Made:
 class _Filling:
     """Appends segments so that the last data segment needs all the others."""
 
-    def __init__(self, writer: StoreWriter, rng: random.Random) -> None:
+    def __init__(
+        self, writer: StoreWriter, rng: random.Random, filler: Callable[[int], bytes]
+    ) -> None:
         self._writer = writer
         self._rng = rng
+        self._filler = filler
         self._unnamed: list[SegmentId] = []
         self._recent: list[SegmentId] = []
         self.segments = 0
@@ -112,17 +133,45 @@ class _Filling:
     def _data(self, length: int) -> bytes:
         others = [each for each in self._recent if each not in self._unnamed]
         some = self._rng.sample(others, min(len(others), max(0, REFERENCES - len(self._unnamed))))
-        return data_segment([*self._unnamed, *some], length, self._rng)
+        return data_segment([*self._unnamed, *some], length, self._filler)
 
 
-def data_segment(references: list[SegmentId], length: int, rng: random.Random) -> bytes:
+class _Records:
+    """What the data segments of a sample repository hold behind their tables, again and again.
+
+    The sample is written into `directory` for a moment.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        try:
+            with StoreWriter.open(directory, create=True) as writer:
+                write_sample(writer, nodes=CONTENT_NODES, binary_kib=0, commits=1, seed=1)
+                with writer.snapshot() as snapshot:
+                    ids = [snapshot.segment(rank) for rank in range(snapshot.count)]
+                    held = [snapshot.read(each) for each in ids if not is_bulk(each)]
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+        self._bytes = b"".join(data[parse_header(data).tables_end :] for data in held)
+        self._at = 0
+
+    def take(self, size: int) -> bytes:
+        """The next `size` bytes."""
+        found = self._bytes[self._at : self._at + size]
+        self._at += len(found)
+        while len(found) < size:
+            self._at = size - len(found)
+            found += self._bytes[: self._at]
+        return found
+
+
+def data_segment(references: list[SegmentId], length: int, filler: Callable[[int], bytes]) -> bytes:
     """A data segment of `length` bytes: its tables, and one record that is all the rest."""
     tables = HEADER_SIZE + 16 * len(references) + _RECORD.size
     start = -(-tables // 4) * 4
     header = _HEADER.pack(MAGIC, FORMAT_13, 0, 0, 0, len(references), 1)
     record = _RECORD.pack(0, BLOCK, MAX_SEGMENT - length + start)
-    filler = bytes(start - tables)
-    return b"".join((header, *references, record, filler, rng.randbytes(length - start)))
+    gap = bytes(start - tables)
+    return b"".join((header, *references, record, gap, filler(length - start)))
 
 
 def begin_sample(directory: Path) -> StoreWriter:
