@@ -4,20 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IDelayedCall
 from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 
 from tarfailover import __version__
 from tarfailover.errors import LinkError, ProtocolError
-from tarfailover.ids import RecordId
+from tarfailover.ids import SegmentId
 from tarfailover.master.blobs import BlobSource
 from tarfailover.master.connection import Connection
 from tarfailover.master.digests import source_of
 from tarfailover.master.packing import agreed
-from tarfailover.master.sources import ListSource, parse_cursor
+from tarfailover.master.sources import FollowSource, ListSource, parse_cursor
+from tarfailover.master.waiters import Waiters
 from tarfailover.wire import messages
-from tarfailover.wire.messages import Answer, Blob, Error, ErrorCode, Get, Head, Hello, List, Ping
+from tarfailover.wire.messages import (
+    Answer,
+    Blob,
+    Error,
+    ErrorCode,
+    Follow,
+    Get,
+    Head,
+    HeadIs,
+    Hello,
+    List,
+    Ping,
+)
 from tarfailover.wire.negotiate import VersionError, choose_version
 
 if TYPE_CHECKING:
@@ -25,15 +37,6 @@ if TYPE_CHECKING:
 
 _TLS_HANDSHAKE = 0x1603
 """The first two bytes of a client that begins TLS: RFC 8446, 5.1."""
-
-
-class Waiter:
-    """A HEAD that waits for the head to move."""
-
-    def __init__(self, request: int, have: RecordId | None, deadline: IDelayedCall) -> None:
-        self.request = request
-        self.have = have
-        self.deadline = deadline
 
 
 class MasterProtocol(Connection, Int32StringReceiver):
@@ -44,7 +47,7 @@ class MasterProtocol(Connection, Int32StringReceiver):
     def __init__(self, factory: MasterFactory, peer: str) -> None:
         super().__init__(factory, peer)
         self.MAX_LENGTH = messages.MAX_HELLO_FRAME
-        self._waiters: list[Waiter] = []
+        self._waiters = Waiters(factory.clock, self.head_moved)
 
     def _waits_for_head(self) -> bool:
         return bool(self._waiters)
@@ -68,7 +71,7 @@ class MasterProtocol(Connection, Int32StringReceiver):
 
     def _let_go(self) -> None:
         super()._let_go()
-        self._forget_waiters()
+        self._waiters.take()
 
     def lengthLimitExceeded(self, length: int) -> None:  # noqa: N802
         """A frame is announced that is longer than any request can be."""
@@ -79,7 +82,7 @@ class MasterProtocol(Connection, Int32StringReceiver):
 
     def _say_end(self, request: int, code: ErrorCode, why: str) -> None:
         self._answer(request, Error(code, why))
-        self._forget_waiters()
+        self._waiters.take()
 
     # requests
 
@@ -111,7 +114,7 @@ class MasterProtocol(Connection, Int32StringReceiver):
         if not self._welcomed:
             raise ProtocolError("a slave begins with HELLO")
         self._idle.start()
-        if isinstance(message, Head):
+        if isinstance(message, (Head, Follow)):
             self._on_head(request, message)
         elif isinstance(message, List):
             self._on_list(request, message)
@@ -149,7 +152,7 @@ class MasterProtocol(Connection, Int32StringReceiver):
         )
         self._answer(request, welcome)
 
-    def _on_head(self, request: int, message: Head) -> None:
+    def _on_head(self, request: int, message: Head | Follow) -> None:
         """A slave that asks for the head has finished with what it was copying."""
         self._unpin()
         head = self.factory.head
@@ -158,41 +161,29 @@ class MasterProtocol(Connection, Int32StringReceiver):
         elif head.record == message.have and message.wait_ms:
             self._wait(request, message)
         else:
-            self._send_head(request, message.have)
+            self._send_head(request, message)
 
-    def _wait(self, request: int, message: Head) -> None:
-        most = self.factory.config.max_requests
-        if len(self._waiters) >= most:
-            raise ProtocolError(f"more than {most} HEADs wait")
-        deadline = self.factory.clock.callLater(message.wait_ms / 1000, self.head_moved)
-        self._waiters.append(Waiter(request, message.have, deadline))
+    def _wait(self, request: int, message: Head | Follow) -> None:
+        self._waiters.add(request, message, self.factory.config.max_requests)
         self._idle.stop()
-
-    def _forget_waiters(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if waiter.deadline.active():
-                waiter.deadline.cancel()
 
     def head_moved(self) -> None:
         """Answer the HEADs that wait: the head moved, or the oldest has waited long enough."""
-        waiters, self._waiters = self._waiters, []
+        waiters = self._waiters.take()
+        if waiters and not self._ended:
+            self._idle.start()
         for waiter in waiters:
-            if waiter.deadline.active():
-                waiter.deadline.cancel()
             if self.factory.head is None:
                 error = Error(ErrorCode.NOT_READY, self.factory.not_ready())
                 self._answer(waiter.request, error)
             else:
-                self._send_head(waiter.request, waiter.have)
-        if waiters and not self._ended:
-            self._idle.start()
+                self._send_head(waiter.request, waiter.asked)
 
-    def _send_head(self, request: int, have: RecordId | None) -> None:
+    def _send_head(self, request: int, asked: Head | Follow) -> None:
         self._asked += 1
-        answered = self.factory.head_is(have).addBoth(self._told)
+        answered = self.factory.head_is(asked.have).addBoth(self._told)
         self._check_queue()
-        answered.addCallback(self._answer_if_open, request)
+        answered.addCallback(self._answer_head, request, asked)
         answered.addErrback(self._head_failed, request)
 
     def _told(self, result: Any) -> Any:
@@ -201,9 +192,13 @@ class MasterProtocol(Connection, Int32StringReceiver):
         self._check_queue()
         return result
 
-    def _answer_if_open(self, head: messages.HeadIs, request: int) -> None:
-        if not self._ended:
-            self._answer(request, head)
+    def _answer_head(self, head: HeadIs, request: int, asked: Head | Follow) -> None:
+        if self._ended:
+            return
+        self._answer(request, head)
+        if isinstance(asked, Follow) and head.known and head.head != asked.have:
+            listed = self._listing(request, head.head.segment, asked.cursor)
+            self._submit(FollowSource(listed, asked), 0)
 
     def _head_failed(self, failure: Failure, request: int) -> None:
         error = failure.value
@@ -213,9 +208,11 @@ class MasterProtocol(Connection, Int32StringReceiver):
             self._answer(request, Error(ErrorCode.NOT_READY, str(error)))
 
     def _on_list(self, request: int, message: List) -> None:
-        pinned, listings = self._pin(), self.factory.listings
-        position = parse_cursor(message.cursor)
-        self._submit(ListSource(request, listings, pinned, message.head, position), self._size)
+        self._submit(self._listing(request, message.head, message.cursor), self._size)
+
+    def _listing(self, request: int, head: SegmentId, cursor: bytes) -> ListSource:
+        listings, position = self.factory.listings, parse_cursor(cursor)
+        return ListSource(request, listings, self._pin(), head, position)
 
     def _on_get(self, request: int, message: Get) -> None:
         self._submit(source_of(request, message, self._snapshots()), self._size)

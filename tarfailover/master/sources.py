@@ -29,6 +29,7 @@ from tarfailover.wire.messages import (
     MAX_PART,
     End,
     ErrorCode,
+    Follow,
     Listed,
     ListEnd,
     framed,
@@ -51,8 +52,11 @@ class Source(Protocol):
 
     ended: bool
     """Whether the last chunk was given."""
-    patience: float
-    """Seconds that one chunk may take; below that a client is told that work goes on."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds that one chunk may take; below that a client is told that work goes on."""
+
     sign_of_life: bytes
     """What it is told, framed: a piece of the answer that adds nothing."""
     size: int
@@ -136,7 +140,9 @@ class ListSource:
         self.patience = LISTING_PATIENCE
         self.sign_of_life = framed(request, Listed(0, 0, b""))
         self.size = 0
-        self._snapshot = snapshot.acquire()
+        self.listing: Listing | None = None
+        """Once it was found."""
+        self.snapshot = snapshot.acquire()
         self._frames = self._all(listings, head, position)
 
     def next(self, packer: Packer | None) -> bytes:  # noqa: ARG002 - ids do not get smaller
@@ -146,12 +152,12 @@ class ListSource:
     def close(self) -> None:
         """See `Source`."""
         self._frames.close()
-        self._snapshot.release()
+        self.snapshot.release()
 
     def _all(
         self, listings: Listings, head: SegmentId, position: Position | None
     ) -> Generator[bytes, None, None]:
-        listing = listings.get(self._snapshot, head, position)
+        listing = self.listing = listings.get(self.snapshot, head, position)
         count, step = len(listing.items) // Listed.ITEM, Listed.ITEM * MAX_LISTED
         for first in range(0, len(listing.items), step):
             items = listing.items[first : first + step]
@@ -251,6 +257,58 @@ class GetSource:
                 both = zip(self._places, others, strict=True)
                 self._places = [mine or other for mine, other in both]
         return self._places
+
+
+class FollowSource:
+    """Behind the HEAD_IS that answers a FOLLOW: the list, and what is listed if it is little."""
+
+    def __init__(self, listed: ListSource, follow: Follow) -> None:
+        self.request = listed.request
+        self.ended = False
+        self.sign_of_life = listed.sign_of_life
+        self.size = 0
+        self._listed = listed
+        self._follow = follow
+        self._segments: GetSource | None = None
+
+    @property
+    def patience(self) -> float:
+        """See `Source`."""
+        return 0.0 if self._listed.ended else self._listed.patience
+
+    def next(self, packer: Packer | None) -> bytes:
+        """See `Source`."""
+        chunk = b""
+        if not self._listed.ended:
+            chunk = self._listed.next(packer)
+        if self._listed.ended:
+            chunk += self._behind(packer)
+        return chunk
+
+    def _behind(self, packer: Packer | None) -> bytes:
+        """A chunk of what was listed, or the end of nothing."""
+        if self._segments is None:
+            ids = self._brought()
+            if not ids:
+                self.ended = True
+                return framed(self.request, End(0, 0))
+            self._segments = GetSource(self.request, ids, [self._listed.snapshot])
+        chunk = self._segments.next(packer)
+        self.ended, self.size = self._segments.ended, self._segments.size
+        return chunk
+
+    def _brought(self) -> list[SegmentId]:
+        listing = self._listed.listing
+        count = len(listing.items) // Listed.ITEM if listing else 0
+        if listing is None or not self._follow.brings(count, listing.size):
+            return []
+        return [segment for segment, _ in Listed(count, listing.size, listing.items).pairs()]
+
+    def close(self) -> None:
+        """See `Source`."""
+        self._listed.close()
+        if self._segments is not None:
+            self._segments.close()
 
 
 def _end(entry: IndexEntry) -> int:

@@ -6,7 +6,7 @@ as long as its end says; what is not raises ProtocolError.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from isal.isal_zlib import crc32
@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from tarfailover.deadline import Deadline
 from tarfailover.errors import ProtocolError
 from tarfailover.ids import SegmentId, text
-from tarfailover.wire.messages import Blob, BlobEnd, Digest, End, Get, List, Request
+from tarfailover.wire.messages import Blob, BlobEnd, Digest, End, Follow, Get, List, Listed, Request
 from tarfailover.wire.stream import Refusal, Segment, StreamParser
 
 OnItems = Callable[[bytes], None]
@@ -31,6 +31,11 @@ class Asked:
         self.done: Deferred[Any] = Deferred()
         self.deadline: Deadline | None = None
 
+    def stop_deadline(self) -> None:
+        """The answer came, or never will."""
+        if self.deadline is not None:
+            self.deadline.stop()
+
     def part(self, piece: memoryview) -> None:
         """A piece of a stream came; raises ProtocolError."""
         del piece
@@ -40,6 +45,16 @@ class Asked:
         """The stream's end came; returns what `done` gets. Raises ProtocolError."""
         del end
         return self._mismatch()
+
+    def listed(self, listed: Listed) -> None:
+        """A piece of a list came; raises ProtocolError."""
+        del listed
+        self._mismatch()
+
+    def list_ended(self, cursor: bytes) -> bool:
+        """A list is whole; tells whether the answer is. Raises ProtocolError."""
+        del cursor
+        return bool(self._mismatch())
 
     def cut(self) -> None:
         """Nothing more will come."""
@@ -56,13 +71,23 @@ class AskedList(Asked):
         super().__init__(message)
         self.on_items = on_items
 
+    def listed(self, listed: Listed) -> None:
+        """See `Asked`."""
+        self.on_items(listed.items)
+
+    def list_ended(self, cursor: bytes) -> bool:
+        """See `Asked`: it is the last word."""
+        del cursor
+        return True
+
 
 class AskedSegments(Asked):
     """A GET or a DIGEST: `on_item` gets each item as it completes."""
 
-    def __init__(self, message: Get | Digest, on_item: OnItem) -> None:
+    def __init__(self, message: Get | Digest | Follow, on_item: OnItem) -> None:
         super().__init__(message)
-        self._ids = message.ids
+        self._ids: Sequence[SegmentId] = () if isinstance(message, Follow) else message.ids
+        """What must come, in this order."""
         self.on_item = on_item
         self._parser = StreamParser()
         self._items = 0
@@ -70,11 +95,12 @@ class AskedSegments(Asked):
     def part(self, piece: memoryview) -> None:
         """See `Asked`."""
         for item in self._parser.feed(piece):
-            self._check_turn(item.segment)
+            self._check_turn(item)
             self._items += 1
             self.on_item(item)
 
-    def _check_turn(self, segment: SegmentId) -> None:
+    def _check_turn(self, item: Segment | Refusal) -> None:
+        segment = item.segment
         if self._items == len(self._ids) or self._ids[self._items] != segment:
             raise ProtocolError(
                 f"segment {text(segment)} came as number {self._items + 1} of an answer to "

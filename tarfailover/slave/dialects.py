@@ -14,7 +14,7 @@ from tarfailover.slave.link import Link
 from tarfailover.slave.protocol import SlaveProtocol
 from tarfailover.slave.told import Introduction
 from tarfailover.wire.messages import Hello
-from tarfailover.wire.negotiate import compression_offered
+from tarfailover.wire.negotiate import FOLLOW, compression_offered
 
 Welcomed = Callable[[Link, Introduction], None]
 Lost = Callable[[Link, LinkError], None]
@@ -37,7 +37,7 @@ class Native(Dialect):
     """Ours."""
 
     def __init__(self, config: SlaveConfig, client: str) -> None:
-        self._hello = Hello(client, compression_offered(config.compression))
+        self._hello = Hello(client, (FOLLOW, *compression_offered(config.compression)))
 
     def link(
         self, config: SlaveConfig, clock: IReactorTime, welcomed: Welcomed, lost: Lost

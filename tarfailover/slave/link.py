@@ -97,6 +97,14 @@ class Link:
         """The master's head; it may wait up to `wait` seconds for another than `have`."""
         raise NotImplementedError
 
+    def follow(self, have: RecordId | None, wait: float, cursor: bytes) -> Deferred[ToldHead]:
+        """As `head`; what lies behind `cursor` may come along with another head.
+
+        Whoever wants it asks for the list as soon as he is told the head.
+        """
+        del cursor
+        return self.head(have, wait)
+
     def list(
         self, head: SegmentId, cursor: bytes, on_items: OnItems, lacking: Lacking
     ) -> Deferred[bytes]:

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from tarfailover.config import SlaveConfig
 from tarfailover.errors import LinkError, PeerError, ProtocolError
 from tarfailover.ids import RecordId, SegmentId
+from tarfailover.slave.ahead import Ahead
 from tarfailover.slave.asked import (
     Asked,
     AskedBlob,
@@ -36,6 +37,7 @@ from tarfailover.wire.messages import (
     Digest,
     End,
     Error,
+    Follow,
     Get,
     Head,
     HeadIs,
@@ -45,9 +47,10 @@ from tarfailover.wire.messages import (
     ListEnd,
     Packed,
     Part,
+    Request,
     Welcome,
 )
-from tarfailover.wire.negotiate import BLOBS, ZSTD, check_welcome
+from tarfailover.wire.negotiate import BLOBS, FOLLOW, ZSTD, check_welcome
 
 
 class SlaveProtocol(Link, FrameReceiver):
@@ -75,6 +78,10 @@ class SlaveProtocol(Link, FrameReceiver):
         self._number = 0
         self._pending: dict[int, Asked] = {}
         self._streams: deque[int] = deque()
+        self._follows = False
+        """Whether FOLLOW was agreed on."""
+        self._ahead: Ahead | None = None
+        """What comes, or came, along with the last head."""
         self._unpacker: Unpacker | None = None
         """None where no compression was agreed on."""
 
@@ -83,11 +90,12 @@ class SlaveProtocol(Link, FrameReceiver):
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         """Connected: introduce this slave."""
         super().connectionMade()
-        pending = self._send(Asked(self._hello), "hello", self._config.deadline_hello)
-        pending.done.addCallback(self._on_welcome).addErrback(self._failed)
+        said = self._send(Asked(self._hello), "hello", self._config.deadline_hello)
+        said.addCallback(self._on_welcome).addErrback(self._failed)
 
     def _on_welcome(self, welcome: Welcome) -> None:
         check_welcome(self._hello, welcome)
+        self._follows = FOLLOW in welcome.features
         if ZSTD in welcome.features:
             self._unpacker = Unpacker()
         self.gives_blobs = BLOBS in welcome.features
@@ -100,8 +108,7 @@ class SlaveProtocol(Link, FrameReceiver):
         pending, self._pending = self._pending, {}
         self._streams.clear()
         for each in pending.values():
-            if each.deadline is not None:
-                each.deadline.stop()
+            each.stop_deadline()
             each.cut()
             each.done.errback(Failure(error))
 
@@ -122,14 +129,25 @@ class SlaveProtocol(Link, FrameReceiver):
     def head(self, have: RecordId | None, wait: float) -> Deferred[ToldHead]:
         """The master's head; it may wait up to `wait` seconds for another than `have`."""
         seconds = wait + self._config.deadline_answer
-        return self._send(Asked(Head(have, int(wait * 1000))), "answer", seconds).done
+        self._ahead = None
+        return self._send(Asked(Head(have, int(wait * 1000))), "answer", seconds)
+
+    def follow(self, have: RecordId | None, wait: float, cursor: bytes) -> Deferred[ToldHead]:
+        """As `Link.follow`, where that was agreed on."""
+        if have is None or not self._follows:
+            return self.head(have, wait)
+        self._ahead = None
+        asked = Ahead(Follow(have, int(wait * 1000), cursor))
+        return self._send(asked, "answer", wait + self._config.deadline_answer)
 
     def list(
         self, head: SegmentId, cursor: bytes, on_items: OnItems, lacking: Lacking | None = None
     ) -> Deferred[bytes]:
         """As `Link.list`: all that lies behind the cursor, whether it is lacking or not."""
         del lacking
-        return self._send(AskedList(List(head, cursor), on_items)).done
+        if self._ahead is not None and self._ahead.lists(head, cursor):
+            return self._ahead.list(on_items)
+        return self._send(AskedList(List(head, cursor), on_items))
 
     def get(
         self, ids: Sequence[SegmentId], on_item: OnItem, *, salt: bytes = b""
@@ -138,20 +156,23 @@ class SlaveProtocol(Link, FrameReceiver):
 
         With a `salt` it gets digests in place of segments: see `wire.digests`.
         """
+        if self._ahead is not None and not salt and self._ahead.has(ids):
+            return self._ahead.get(on_item)
         message = Digest(tuple(ids), salt) if salt else Get(tuple(ids))
-        return self._send(AskedSegments(message, on_item)).done
+        return self._send(AskedSegments(message, on_item))
 
     def blob(self, blob: str, offset: int, most: int, on_bytes: OnBytes) -> Deferred[int]:
         """Fetch the bytes of a blob from `offset` on, `most` at the most; its whole length.
 
         `on_bytes` gets them, in order.
         """
-        return self._send(AskedBlob(Blob(blob, offset, most), on_bytes)).done
+        return self._send(AskedBlob(Blob(blob, offset, most), on_bytes))
 
-    def _send(self, pending: Asked, name: str = "", seconds: float = 0) -> Asked:
+    def _send(self, pending: Asked, name: str = "", seconds: float = 0) -> Deferred[Any]:
+        done = pending.done
         if self._failure is not None:
-            pending.done.errback(Failure(self._failure))
-            return pending
+            done.errback(Failure(self._failure))
+            return done
         self._number += 1
         self._pending[self._number] = pending
         if name:
@@ -159,11 +180,14 @@ class SlaveProtocol(Link, FrameReceiver):
             pending.deadline = self._deadline(name, seconds, what)
             pending.deadline.start()
         else:
-            self._streams.append(self._number)
-            if len(self._streams) == 1 and not self._held:
-                self._first.start()
+            self._begin_stream(self._number)
         self.sendString(messages.encode(self._number, pending.message))  # type: ignore[no-untyped-call]
-        return pending
+        return done
+
+    def _begin_stream(self, number: int) -> None:
+        self._streams.append(number)
+        if len(self._streams) == 1 and not self._held:
+            self._first.start()
 
     # answers
 
@@ -194,12 +218,6 @@ class SlaveProtocol(Link, FrameReceiver):
             raise ProtocolError("PACKED came, and compression was not agreed on")
         return self._unpacker.unpack(packed)
 
-    def _listed(self, number: int) -> AskedList:
-        pending = self._stream(number)
-        if not isinstance(pending, AskedList):
-            raise ProtocolError(f"request {number} is answered with pieces of another kind")
-        return pending
-
     def _stream(self, number: int) -> Asked:
         """The request that a piece of a streamed answer belongs to: always the oldest one."""
         if not self._streams or self._streams[0] != number:
@@ -213,10 +231,10 @@ class SlaveProtocol(Link, FrameReceiver):
         elif isinstance(answer, Packed):
             self._on_part(number, memoryview(self._unpacked(answer)))
         elif isinstance(answer, Listed):
-            self._listed(number).on_items(answer.items)
+            self._stream(number).listed(answer)
         elif isinstance(answer, ListEnd):
-            self._listed(number)
-            self._complete(number, answer.cursor)
+            if self._stream(number).list_ended(answer.cursor):
+                self._complete(number, answer.cursor)
         elif isinstance(answer, (End, BlobEnd)):
             self._complete(number, self._stream(number).end(answer))
         else:
@@ -224,10 +242,16 @@ class SlaveProtocol(Link, FrameReceiver):
 
     def _on_single(self, number: int, answer: Answer) -> None:
         pending = self._pending.get(number)
-        expected = {Head: HeadIs, Hello: Welcome}.get(type(pending.message)) if pending else None
+        expected = _SINGLE.get(type(pending.message)) if pending else None
         if expected is None or not isinstance(answer, expected):
             raise ProtocolError(f"{type(answer).__name__} answers no request")
-        self._complete(number, answer)
+        if isinstance(pending, Ahead) and isinstance(answer, HeadIs) and pending.more(answer):
+            pending.stop_deadline()
+            self._begin_stream(number)
+            self._ahead = pending
+            pending.begin(answer)
+        else:
+            self._complete(number, answer)
 
     def _on_error(self, number: int, error: Error) -> None:
         told = PeerError(error.code, messages.printable(error.text))
@@ -240,10 +264,13 @@ class SlaveProtocol(Link, FrameReceiver):
 
     def _complete(self, number: int, result: object) -> None:
         pending = self._pending.pop(number)
-        if pending.deadline is not None:
-            pending.deadline.stop()
+        pending.stop_deadline()
         if self._streams and self._streams[0] == number:
             self._streams.popleft()
             if not self._streams:
                 self._nothing_due()
         pending.done.callback(result)
+
+
+_SINGLE: dict[type[Request], type[Answer]] = {Head: HeadIs, Follow: HeadIs, Hello: Welcome}
+"""What is answered with one message, a FOLLOW at first."""

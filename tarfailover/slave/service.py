@@ -321,8 +321,8 @@ class SlaveService(Service):
             self._step = "a part of the cleanup", 0.0
             await self._cleaning.part(copy)
         wait = 0.0 if self._first or self._cleaning.due(copy) else self.config.poll_wait
-        asked = self._reactor.seconds()
-        head = await self._wait("the answer to HEAD", protocol.head(copy.head, wait), wait)
+        asked, following = self._reactor.seconds(), protocol.follow(copy.head, wait, copy.cursor)
+        head = await self._wait("the answer to HEAD", following, wait)
         self._first, self.wanted, self.answered = False, head, self._reactor.seconds()
         if head.head == copy.head:
             self.status.become(status.IN_SYNC)

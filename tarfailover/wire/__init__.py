@@ -7,6 +7,8 @@
              ◄───────────────────  WELCOME           versions and features agreed
       HEAD   ───────────────────►                    (waits up to the time asked for)
              ◄───────────────────  HEAD_IS
+      FOLLOW ───────────────────►                    (as HEAD, where that was agreed)
+             ◄───────────────────  HEAD_IS; if it is new, all that LIST and GET would bring
       LIST   ───────────────────►
              ◄───────────────────  LISTED …, LIST_END
       GET, GET, GET … ──────────►                    (pipelined)

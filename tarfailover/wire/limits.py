@@ -28,6 +28,8 @@ MAX_CURSOR = 64
 
 MAX_WAIT_MS = 600_000
 """The longest that a HEAD may ask to wait."""
+MAX_AHEAD = 1024 * 1024
+"""Bytes of segments that may come behind a list without being asked for."""
 MAX_IDS = 4000
 """Segments in one GET or DIGEST."""
 SALT_SIZE = 16

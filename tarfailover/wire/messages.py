@@ -34,6 +34,7 @@ from tarfailover.wire.fields import Reader, Writer, printable
 from tarfailover.wire.limits import (
     FRAME_HEADER,
     LOWEST_VERSION,
+    MAX_AHEAD,
     MAX_ANSWER_FRAME,
     MAX_BLOB_ID,
     MAX_HELLO_FRAME,
@@ -48,13 +49,25 @@ from tarfailover.wire.limits import (
     SALT_SIZE,
     VERSION,
 )
-from tarfailover.wire.requests import MAGIC, Blob, Digest, Get, Head, Hello, List, Ping, Request
+from tarfailover.wire.requests import (
+    MAGIC,
+    Blob,
+    Digest,
+    Follow,
+    Get,
+    Head,
+    Hello,
+    List,
+    Ping,
+    Request,
+)
 
 __all__ = [
     "ANSWERS",
     "FRAME_HEADER",
     "LOWEST_VERSION",
     "MAGIC",
+    "MAX_AHEAD",
     "MAX_ANSWER_FRAME",
     "MAX_BLOB_ID",
     "MAX_HELLO_FRAME",
@@ -76,6 +89,7 @@ __all__ = [
     "End",
     "Error",
     "ErrorCode",
+    "Follow",
     "Get",
     "Head",
     "HeadIs",
@@ -99,7 +113,7 @@ __all__ = [
 ]
 
 REQUESTS: dict[int, type[Request]] = {
-    c.TYPE: c for c in (Hello, Head, List, Get, Ping, Digest, Blob)
+    c.TYPE: c for c in (Hello, Head, List, Get, Ping, Digest, Blob, Follow)
 }
 ANSWERS: dict[int, type[Answer]] = {
     c.TYPE: c for c in (Welcome, HeadIs, Listed, ListEnd, Part, Packed, End, Pong, Error, BlobEnd)

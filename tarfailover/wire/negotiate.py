@@ -18,7 +18,9 @@ ZSTD_ALWAYS = "zstd-always"
 """Besides: wherever segments get smaller by it, however fast the link is."""
 DIGEST = "digest"
 """DIGEST is understood."""
-SUPPORTED = (DIGEST,)
+FOLLOW = "follow"
+"""FOLLOW is understood: a new head comes with what is new, without a round trip for either."""
+SUPPORTED = (DIGEST, FOLLOW)
 """What a master supports, whatever its settings."""
 BLOBS = "blobs"
 """BLOB is answered: the master has the binaries of an external blob store."""

@@ -10,6 +10,7 @@ from tarfailover.ids import RecordId, SegmentId
 from tarfailover.wire.fields import Reader, Writer, check_items, in_range
 from tarfailover.wire.limits import (
     LOWEST_VERSION,
+    MAX_AHEAD,
     MAX_BLOB_ID,
     MAX_IDS,
     MAX_SLICE,
@@ -96,6 +97,46 @@ class Head:
         wait_ms = in_range(reader.number(4), MAX_WAIT_MS, "the wait of HEAD")
         reader.checksum()
         return cls(have, wait_ms)
+
+
+@dataclass(frozen=True)
+class Follow:
+    """As HEAD, of a slave that wants what is new along with the head; feature ``follow``.
+
+    ``16 bytes segment | u32 record number | u32 wait | u8 n, n bytes cursor | u32 most |
+    u32 checksum``. If another head is answered, and the slave's own is known, then LISTED … and
+    LIST_END follow, of its closure behind the cursor, and PART … and END with all that was
+    listed, if that is at most `MAX_IDS` segments and `most` bytes; else END alone.
+    """
+
+    TYPE: ClassVar[int] = 0x08
+    NAME: ClassVar[str] = "FOLLOW"
+    have: RecordId
+    wait_ms: int
+    cursor: bytes
+    most: int = MAX_AHEAD
+
+    def write(self, to: Writer) -> None:
+        """The payload; raises ProtocolError for what does not fit."""
+        to.record(self.have)
+        to.number(in_range(self.wait_ms, MAX_WAIT_MS, "the wait of FOLLOW"), 4, "wait")
+        to.cursor(self.cursor)
+        to.number(in_range(self.most, MAX_AHEAD, "the bytes of FOLLOW"), 4, "bytes")
+        to.checksum()
+
+    @classmethod
+    def parse(cls, reader: Reader) -> Follow:
+        """From a payload; raises ProtocolError."""
+        have = reader.record()
+        wait_ms = in_range(reader.number(4), MAX_WAIT_MS, "the wait of FOLLOW")
+        cursor = reader.cursor()
+        most = in_range(reader.number(4), MAX_AHEAD, "the bytes of FOLLOW")
+        reader.checksum()
+        return cls(have, wait_ms, cursor, most)
+
+    def brings(self, segments: int, size: int) -> bool:
+        """Whether all that was listed comes too, being so many segments and bytes."""
+        return 0 < segments <= MAX_IDS and size <= self.most
 
 
 @dataclass(frozen=True)
@@ -224,4 +265,4 @@ class Blob:
             raise ProtocolError("a blob id in BLOB is not printable ASCII")
 
 
-Request = Hello | Head | List | Get | Digest | Ping | Blob
+Request = Hello | Head | Follow | List | Get | Digest | Ping | Blob

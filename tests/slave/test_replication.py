@@ -630,3 +630,40 @@ def test_the_copy_of_a_copy(store: Path, tmp_path: Path) -> None:
     follow_once(store, tmp_path / "copy")
     follow_once(tmp_path / "copy", tmp_path / "second")
     same_closure(store, tmp_path / "second")
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_a_small_commit_comes_with_its_head(
+    rig: Rig, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str
+) -> None:
+    master = served(rig, store, compression=compression)
+    slave = SlaveSide(rig, tmp_path / "copy", compression=compression).start()
+    asked: list[m.Request] = []
+    decode = m.decode_request
+
+    def counting(frame: bytes) -> tuple[int, m.Request]:
+        found = decode(frame)
+        asked.append(found[1])
+        return found
+
+    monkeypatch.setattr(m, "decode_request", counting)
+    new = chain(20, first=500)
+    for number in range(1, 4):
+        added = new[5 * number - 5 : 5 * number]
+        add_to(store, added, f"data{number:05}a.tar")
+        master.refresh()
+        assert slave.head == head_in(added[-1].segment)
+    assert {type(each) for each in asked} == {m.Follow}, "half a round trip is all it takes"
+    finish(slave, master)
+    same_closure(store, tmp_path / "copy")
+
+
+def test_a_large_commit_is_asked_for(rig: Rig, store: Path, tmp_path: Path) -> None:
+    master = served(rig, store)
+    slave = SlaveSide(rig, tmp_path / "copy").start()
+    new = large(m.MAX_AHEAD // 200_000 + 1)
+    add_to(store, new)
+    master.refresh()
+    assert slave.head == head_in(new[-1].segment)
+    finish(slave, master)
+    same_closure(store, tmp_path / "copy")

@@ -7,7 +7,19 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from conversation import END, GET, HEAD, HELLO, LIST, PART, POLL, TLS
+from conversation import (
+    AHEAD_END,
+    AHEAD_LIST,
+    AHEAD_PART,
+    END,
+    GET,
+    HEAD,
+    HELLO,
+    LIST,
+    PART,
+    POLL,
+    TLS,
+)
 from failing import (
     BLACKHOLE,
     CUT,
@@ -60,7 +72,9 @@ SLOW = (DELAY, TRICKLE)
 CHANGED = (DUPLICATE, SKIP, FLIP)
 """What the other side may only find out later, or never need to."""
 UPWARDS = [(UP, phase) for phase in (HELLO, HEAD, LIST, FIRST, MIDDLE, LAST, POLL)]
-DOWNWARDS = [(DOWN, phase) for phase in (HELLO, HEAD, LIST, FIRST, MIDDLE, LAST, END, POLL)]
+FOLLOWED = (POLL, AHEAD_LIST, AHEAD_PART, AHEAD_END)
+"""What is said down once the head moves."""
+DOWNWARDS = [(DOWN, phase) for phase in (HELLO, HEAD, LIST, FIRST, MIDDLE, LAST, END, *FOLLOWED)]
 PACKED = [(DOWN, phase) for phase in (FIRST, MIDDLE, LAST)]
 LINKS = {
     PLAIN_LINK: [(UP, CONNECT), *UPWARDS, *DOWNWARDS],
@@ -144,7 +158,7 @@ def clean_run(directory: Path, setup: Setup, link: str) -> Clean:
     sizes = {direction: Counter(marks.sizes) for direction, marks in flows.items()}
     world.move_head()
     assert world.in_sync
-    sizes[DOWN][POLL] = flows[DOWN].sizes[POLL]
+    sizes[DOWN].update({phase: flows[DOWN].sizes[phase] for phase in FOLLOWED})
     world.close()
     return Clean(sizes)
 
@@ -192,7 +206,7 @@ def run(world: World, cell: Cell) -> Outcome:
         world.rig.at_connect = cell.does
     world.slave.start()
     if not world.struck:
-        assert cell.phase == POLL and cell.direction == DOWN, "it did not strike"
+        assert cell.phase in FOLLOWED and cell.direction == DOWN, "it did not strike"
         assert world.in_sync
         world.move_head()
     elif cell.phase == POLL:

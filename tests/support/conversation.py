@@ -20,16 +20,20 @@ Spans = list[tuple[int, str]]
 
 TLS, HELLO, HEAD, LIST, POLL = "tls", "hello", "head", "list", "poll"
 GET, PART, END = "get", "part", "end"
+AHEAD_LIST, AHEAD_PART, AHEAD_END = "ahead list", "ahead part", "ahead end"
+"""What comes along with a head that was polled for."""
 RECORD_HEADER = 5
 """Bytes before the encrypted ones in a TLS record: RFC 8446, 5.2."""
 
 _LENGTH = 4
 _KNOWN = _LENGTH + 1
+_AHEAD = {LIST: AHEAD_LIST, PART: AHEAD_PART, END: AHEAD_END}
 _NAMES = {
     m.Hello.TYPE: HELLO,
     m.Welcome.TYPE: HELLO,
     m.Head.TYPE: HEAD,
     m.HeadIs.TYPE: HEAD,
+    m.Follow.TYPE: HEAD,
     m.List.TYPE: LIST,
     m.Listed.TYPE: LIST,
     m.ListEnd.TYPE: LIST,
@@ -82,6 +86,8 @@ class Frames:
         self.count[name] += 1
         if name == HEAD:
             self._phase = POLL if number else HEAD
+        elif self.count[HEAD] > 1 and name in _AHEAD:
+            self._phase = _AHEAD[name]
         else:
             self._phase = f"{name} {number}" if name in (GET, PART, END) else name
 

@@ -45,6 +45,8 @@ MESSAGES: dict[str, tuple[int, m.Request | m.Answer]] = {
             known=True,
         ),
     ),
+    "follow": (3, m.Follow(HEAD, 20_000, struct.pack(">IcQ", 0, b"a", 0x4A00))),
+    "follow without a cursor": (3, m.Follow(HEAD, 0, b"", 0)),
     "list of all": (4, m.List(DATA)),
     "list of what is new": (5, m.List(DATA, struct.pack(">IcQ", 0, b"a", 0x4A00))),
     "listed": (4, m.Listed(2, 384, BULK + b"\0\0\0\xc0" + DATA + b"\0\0\0\xc0")),
@@ -148,6 +150,7 @@ hellos = ranges.flatmap(
 requests = st.one_of(
     hellos,
     st.builds(m.Head, st.none() | records, st.integers(0, 600_000)),
+    st.builds(m.Follow, records, st.integers(0, 600_000), cursors, st.integers(0, m.MAX_AHEAD)),
     st.builds(m.List, ids, cursors),
     st.builds(m.Get, st.lists(ids, min_size=1, max_size=40).map(tuple)),
     st.builds(

@@ -30,6 +30,7 @@ from tarfailover.ids import NO_GENERATION, Generation, RecordId
 from tarfailover.wire.messages import (
     ANSWERS,
     FRAME_HEADER,
+    MAX_AHEAD,
     MAX_ANSWER_FRAME,
     MAX_BLOB_ID,
     MAX_IDS,
@@ -46,6 +47,7 @@ from tarfailover.wire.messages import (
     Digest,
     End,
     Error,
+    Follow,
     Get,
     Head,
     HeadIs,
@@ -216,7 +218,7 @@ class TestProperties:
         shorter = decoded(frame[: data.draw(st.integers(0, len(frame) - 1))])
         assert shorter is None or type(shorter[1]) in OPEN_ENDED
 
-    @pytest.mark.parametrize("kind", [Head, HeadIs, Welcome, BlobEnd])
+    @pytest.mark.parametrize("kind", [Head, Follow, HeadIs, Welcome, BlobEnd])
     def test_no_bit_of_what_is_remembered_can_be_wrong(self, kind: type) -> None:
         frame = next(encode(*each) for each in MESSAGES.values() if isinstance(each[1], kind))
         for bit in range(8 * len(frame)):
@@ -237,6 +239,7 @@ class TestLimits:
         [
             Hello("x" * 1024, ("x" * 64,) * 32, 0, 0xFFFF),
             Head(HEAD, MAX_WAIT_MS),
+            Follow(HEAD, MAX_WAIT_MS, bytes(64), MAX_AHEAD),
             List(DATA, bytes(64)),
             Get((DATA,) * MAX_IDS),
             Digest((DATA,) * MAX_IDS),
@@ -300,6 +303,9 @@ class TestLimits:
             (Head(RecordId(DATA, -1), 0), "the record number of HEAD is -1; 0 to 4294967295 are"),
             (Head(RecordId(DATA, 2**32), 0), "the record number of HEAD is 4294967296; 0 to"),
             (Head(RecordId(DATA[:15], 0), 0), "a segment id in HEAD has 15 bytes; 16 are"),
+            (Follow(HEAD, MAX_WAIT_MS + 1, b""), "the wait of FOLLOW is 600001; 0 to 600000 are"),
+            (Follow(HEAD, 0, bytes(65)), "a cursor of 65 bytes in FOLLOW; 64 are"),
+            (Follow(HEAD, 0, b"", MAX_AHEAD + 1), "the bytes of FOLLOW is 1048577; 0 to 1048576"),
             (List(DATA + b"x"), "a segment id in LIST has 17 bytes; 16 are"),
             (List(DATA, bytes(65)), "a cursor of 65 bytes in LIST; 64 are"),
             (List(DATA, bytes(256)), "a cursor of 256 bytes in LIST; 64 are"),
