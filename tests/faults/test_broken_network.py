@@ -20,6 +20,8 @@ from tls_made import Certs
 
 from tarfailover.slave import status
 
+pytestmark = pytest.mark.load
+
 COMPLEMENT = 0xFF
 SOON = {
     "deadline_tls_handshake": 0.3,

@@ -12,6 +12,8 @@ from worlds import PLAIN_LINK, TLS_LINK, Setup, World
 from tarfailover.config import SlaveConfig
 from tarfailover.slave import status
 
+pytestmark = pytest.mark.load
+
 LONG = 600.0
 PAUSE = SlaveConfig(store=Path("nowhere")).retry_max
 JITTER = 1.5

@@ -20,6 +20,8 @@ from worlds import (
     World,
 )
 
+pytestmark = pytest.mark.load
+
 GROWTH = 32 * 1024 * 1024
 """Bytes that the interpreter and its caches may take beside what the cells leave."""
 

@@ -13,6 +13,8 @@ from loopback import LoopbackProxy
 from tls_made import Certs
 from twisted.internet.threads import deferToThread
 
+pytestmark = pytest.mark.load
+
 SOON = ("--deadline-idle", "0.5", "--deadline-answer", "0.5", "--retry-initial", "0.05")
 IN_THE_MIDDLE = 1_500_000
 """Bytes: in the segments, whatever the sockets have buffered."""

@@ -17,6 +17,8 @@ from copies import same, write
 from daemons import Daemon
 from tls_made import Certs
 
+pytestmark = pytest.mark.load
+
 STRANGERS = 10_000
 """Connections of the flood; fewer where the limit of open files is lower."""
 DEFAULT = 500

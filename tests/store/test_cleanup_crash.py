@@ -23,6 +23,8 @@ from tarfailover.store.cleanup.run import Cleanup
 from tarfailover.store.follower import Follower
 from tarfailover.store.writer import StoreWriter
 
+pytestmark = pytest.mark.load
+
 LIMIT = 9 * 1024
 """So small that a tar holds about six segments."""
 FEW = 4

@@ -22,6 +22,8 @@ from tarfailover.ids import RecordId
 from tarfailover.store.follower import Follower
 from tarfailover.store.writer import StoreWriter
 
+pytestmark = pytest.mark.load
+
 LIMIT = 5 * 1024
 """So small that a tar holds about four segments."""
 
