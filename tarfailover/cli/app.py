@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from tarfailover import __version__
 from tarfailover.cli import (
     asking,
+    blobs,
     browsing,
     certs,
     changes,
@@ -23,7 +24,13 @@ from tarfailover.cli import (
 from tarfailover.cli.commands import BROKEN_PIPE, INTERRUPTED, WRITING, exit_codes
 from tarfailover.cli.output import Output
 from tarfailover.cli.wording import error_document
-from tarfailover.errors import ContentError, NotFoundError, StoreIOError, TarFailoverError
+from tarfailover.errors import (
+    BlobMissingError,
+    ContentError,
+    NotFoundError,
+    StoreIOError,
+    TarFailoverError,
+)
 
 _DESCRIPTION = """\
 Looks at segment stores (Apache Jackrabbit Oak, TarMK), checks and compares them.
@@ -42,6 +49,7 @@ _GROUPS = (
     writing,
     cleaning,
     compacting,
+    blobs,
     certs,
     asking,
 )
@@ -83,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
         prog="tarfailover",
         description=_DESCRIPTION,
         epilog=exit_codes(
-            (*WRITING, ContentError, NotFoundError),
+            (*WRITING, BlobMissingError, ContentError, NotFoundError),
             "check found a fault, or compare or diff a difference",
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,

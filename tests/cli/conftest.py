@@ -19,8 +19,7 @@ def run_json(capsys: pytest.CaptureFixture[str]) -> Json:
 
     def run(*arguments: object) -> tuple[int, Any]:
         capsys.readouterr()
-        command, *rest = map(str, arguments)
-        code = main([command, "--json", *rest])
+        code = main([*map(str, arguments), "--json"])
         printed = capsys.readouterr()
         if not code:
             assert printed.err == ""

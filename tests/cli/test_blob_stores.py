@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from blob_samples import OAK_WALKED, with_blobs
+from blob_samples import OAK_WALKED, put, with_blobs
 
 from tarfailover import repository
 from tarfailover.cli import main
@@ -102,3 +102,66 @@ def test_a_check_that_goes_on_looks_into_the_same_blob_store(
     code, found = run_json(*check, "1h", "--blob-store", blobs)
     assert code == 0 and found["external_bytes"] == 75296
     assert not resume.exists()
+
+
+# blobs list, blobs gc
+
+
+@KINDS
+def test_list(tmp_path: Path, run_json: Json, run_text: Text, kind: str) -> None:
+    store, blobs = with_blobs(kind, tmp_path)
+    code, found = run_json("blobs", "list", store, "--blob-store", blobs)
+    assert (code, found["kind"]) == (0, kind)
+    assert (found["count"], found["bytes"], found["missing"]) == (4, 75296, 0)
+    assert all(each["present"] and each["length"] for each in found["binaries"])
+    code, lines = run_text("blobs", "list", "--limit", 1, store, "--blob-store", blobs)
+    assert code == 0
+    assert lines[-2:] == [
+        "3 more are not shown; --limit 0 shows all 4",
+        "4 binaries, 73.5 KiB, all of them there",
+    ]
+    next(open_blob_store(blobs).files()).path.unlink()
+    code, found = run_json("blobs", "list", store, "--blob-store", blobs)
+    assert (code, found["missing"]) == (1, 1)
+    code, lines = run_text("blobs", "list", store, "--blob-store", blobs)
+    assert code == 1 and any("MISSING: it, or a part of it" in line for line in lines)
+    assert lines[-1] == "4 binaries, 73.5 KiB, 1 of them missing"
+    other = "blocks" if kind == "file" else "file"
+    code, found = run_json(
+        *("blobs", "list", store, "--blob-store-kind", other, "--blob-store", tmp_path / "store")
+    )
+    assert (code, found["missing"]) == (1, 4)
+
+
+@KINDS
+def test_gc(tmp_path: Path, run_json: Json, run_text: Text, kind: str) -> None:
+    store, path = with_blobs(kind, tmp_path)
+    blobs = open_blob_store(path)
+    put(blobs, b"garbage")
+    gc = ("blobs", "gc", store, "--blob-store", path)
+    code, found = run_json(*gc)
+    assert (code, found["removed"], found["young"], found["needed"]) == (0, 0, 1, 4)
+    code, lines = run_text(*gc, "--min-age", 0, "--dry-run")
+    assert code == 0 and lines == [
+        "looked at     5 files, 73.5 KiB",
+        "needed        4 files",
+        "would remove  1 file, 7 bytes",
+    ]
+    assert len(list(blobs.files())) == 5
+    code, found = run_json(*gc, "--min-age", 0, "--also", store)
+    assert (code, found["removed"], found["removed_bytes"]) == (0, 1, 7)
+    assert found["removed_files"][0]["bytes"] == 7
+    assert len(list(blobs.files())) == 4
+    assert run_text(*gc)[1][-1] == "removed    0 files, 0 bytes"
+
+
+def test_gc_refuses_what_oak_collects(tmp_path: Path, run_json: Json, run_text: Text) -> None:
+    store, path = with_blobs("file", tmp_path)
+    put(open_blob_store(path), b"garbage")
+    (path / "repository-1").touch()
+    gc = ("blobs", "gc", store, "--blob-store", path, "--min-age", 0)
+    code, found = run_json(*gc)
+    assert code == 2 and "repository-1" in found["error"]["message"]
+    assert found["registered"] == ["repository-1"]
+    code, lines = run_text(*gc, "--dry-run")
+    assert code == 0 and "an Oak instance has registered here" in lines[0]

@@ -28,7 +28,7 @@ from tarfailover.errors import (
     StoreLockedError,
 )
 from tarfailover.format.blobid import MAX_LENGTH, Block
-from tarfailover.store.blobs import files, hashing
+from tarfailover.store.blobs import files, guard, hashing
 from tarfailover.store.durable import Buffer, Disk, told
 
 if TYPE_CHECKING:
@@ -127,7 +127,6 @@ class Incoming:
     def _place(self) -> None:
         target = self._store.path / self._store.layout.place(self.digest)
         if self._is_whole(target):
-            self._disk.touch(target)
             self._disk.remove(self._path)
             return
         for attempt in range(1, ATTEMPTS + 1):
@@ -144,8 +143,11 @@ class Incoming:
 
     def _is_whole(self, target: Path) -> bool:
         """Whether somebody else has put it there: what is verified is never replaced."""
-        if files.regular(target) is None:
-            return False
+        with guard.counting_on(self._store.path):
+            if files.regular(target) is None:
+                return False
+            # It is as good as new, and no collection takes it for old.
+            self._disk.touch(target)
         try:
             self._store.verify_block(Block(self.digest, self.offset))
         except (BlobMissingError, DamagedStoreError):

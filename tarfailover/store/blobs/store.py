@@ -6,6 +6,7 @@ change. It needs no lock. Facts: blob stores, sections 2, 3 and 6.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import os
@@ -17,9 +18,9 @@ from typing import NamedTuple
 from tarfailover.errors import BlobMissingError, DamagedStoreError, FormatError
 from tarfailover.format import blobid
 from tarfailover.format.blobid import BlobId, Block, Part
-from tarfailover.store.blobs import files, hashing
+from tarfailover.store.blobs import files, guard, hashing
 from tarfailover.store.blobs.incoming import Incoming
-from tarfailover.store.blobs.layout import Layout
+from tarfailover.store.blobs.layout import DATA_STORE, Layout
 from tarfailover.store.durable import Disk, told
 from tarfailover.store.pieces import stream
 
@@ -64,14 +65,18 @@ class BlobStore:
     def wanted(self, blob: BlobId) -> list[BlobId]:
         """The ids whose bytes have to come before `blob` is there; empty if it is.
 
+        Who counts on what is there must have stored the segment that mentions it before he
+        asks, because of who removes what nobody mentions: see `guard`.
+
         In a FileDataStore that is the blob itself. In a FileBlobStore it is each block that
         is not there, under the id of a binary that consists of it alone, which any
         FileBlobStore with the block can serve, Oak's own too. Of an index block that has
         just come, ask again: what is below it is known only then.
         """
-        if self.layout.depth == 3:
-            return [blob] * any(self._missing(part) for part in blob.parts)
-        return [self.layout.unit(block) for block in self._blocks(blob) if self._missing(block)]
+        with guard.counting_on(self.path):
+            if self.layout is DATA_STORE:
+                return [blob] * any(map(self._missing, blob.parts))
+            return [self.layout.unit(each) for each in self._blocks(blob) if self._missing(each)]
 
     def _missing(self, part: Part) -> bool:
         if isinstance(part, bytes):
@@ -81,6 +86,18 @@ class BlobStore:
     def digests(self, blob: BlobId) -> set[str]:
         """The names of all files of `blob`, as far as its index blocks are there."""
         return {block.digest for block in self._blocks(blob)}
+
+    def all_digests(self, blob: BlobId) -> set[str]:
+        """The same, but all of them; raises as reading an index block does."""
+        for block in self._blocks(blob):
+            if block.level:
+                self._entries(block)
+        return self.digests(blob)
+
+    def holds(self, digest: str) -> bool:
+        """Whether there is a file named `digest`."""
+        places = self.layout.places(digest)
+        return any(files.regular(self.path / place) is not None for place in places)
 
     def find(self, block: Block) -> Path | None:
         """The file of `block`; None if there is none, or not of its size, or no regular file."""
@@ -288,17 +305,29 @@ class BlobStore:
             if digest and found:
                 yield Stored(digest, path, found.st_size, found.st_mtime_ns)
 
-    def delete(self, digest: str) -> bool:
-        """Remove the file named `digest`, and the folders that are empty then; False if none.
+    def remove(self, stored: Stored, before_ns: int) -> bool:
+        """Remove a file that is not younger than `before_ns`, and folders that are empty then.
 
-        A power failure may bring it back.
+        Tells whether it did. For collections: see `guard`. A power failure may bring it back.
         """
-        found = [self.path / place for place in self.layout.places(digest)]
-        found = [path for path in found if files.regular(path)]
-        for path in found:
-            self._disk.forget(path)
-            self._disk.remove_empty(path.parent, self.path)
-        return bool(found)
+        found = files.regular(stored.path)
+        if found is None or found.st_mtime_ns > before_ns:
+            return False
+        self._disk.forget(stored.path)
+        self._disk.remove_empty(stored.path.parent, self.path)
+        return True
+
+    def remove_partial(self, stored: Stored) -> bool:
+        """Remove what has come of a file; False if somebody is about to take in more of it."""
+        fd = self._disk.open(stored.path, follow=False)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._disk.forget(stored.path)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(fd)
+        return True
 
 
 _REMEDY = "bring the file from a copy of the blob store"

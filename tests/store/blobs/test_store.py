@@ -154,9 +154,11 @@ def test_blocks_that_oaks_collector_has_moved_are_found(tmp_path: Path) -> None:
     assert store.has(blob) and store.read_at(blob, 0, 30000) == bytes(20000)
     digest = next(iter(store.digests(blob)))
     assert digest in {each.digest for each in store.files()}
-    assert store.delete(digest) and not store.has(blob)
+    (moved,) = (each for each in store.files() if each.digest == digest)
+    assert not store.remove(moved, moved.changed_ns - 1) and store.has(blob)
+    assert store.remove(moved, moved.changed_ns) and not store.has(blob)
     assert not (tmp_path / "85").exists()
-    assert not store.delete(digest)
+    assert not store.remove(moved, moved.changed_ns)
 
 
 def index_store(tmp_path: Path, index: bytes, total: int) -> tuple[BlobStore, str]:
