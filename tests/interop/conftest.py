@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pluggy
 import pytest
-from oak import OakPeer, shared_peer
 from oak_build import (
     RELEASES,
     Built,
@@ -40,28 +39,6 @@ CELLS: dict[str, str] = {}
 """How each cell of the matrix went."""
 
 
-def built(tools: Callable[[], Toolchain]) -> Built:
-    """What `tools` make, or a skip with the reason."""
-    try:
-        return build(tools())
-    except OakAbsentError as absent:
-        if oak_is_required(os.environ):
-            raise
-        pytest.skip(str(absent))
-    except OakOfflineError as offline:
-        if offline_is_a_failure(os.environ):
-            raise
-        pytest.skip(str(offline).splitlines()[0])
-
-
-@pytest.fixture(scope="session")
-def oak() -> OakPeer:
-    """Real Oak of the newest release, a process for each command."""
-    if "1.82" not in CHOSEN:
-        pytest.skip("with the newest release only")
-    return OakPeer(built(shared_peer))
-
-
 @pytest.fixture(scope="session", params=CHOSEN)
 def release(request: pytest.FixtureRequest) -> str:
     """A release of Oak: each in turn."""
@@ -71,8 +48,17 @@ def release(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def oak_built(release: str) -> Built:
-    """Real Oak of that release, built from its published artifacts by the first who asks."""
-    return built(lambda: Toolchain.find(RELEASES[release]))
+    """That release, built from its published artifacts by the first who asks, or a skip."""
+    try:
+        return build(Toolchain.find(RELEASES[release]))
+    except OakAbsentError as absent:
+        if oak_is_required(os.environ):
+            raise
+        pytest.skip(str(absent))
+    except OakOfflineError as offline:
+        if offline_is_a_failure(os.environ):
+            raise
+        pytest.skip(str(offline).splitlines()[0])
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from copies import sound
 from histories import Step, history
+from oak_content import digest_of
 from oak_peer import Peer, Store
 from replay import Ours
 
 from tarfailover import repository
-from tarfailover.repository.digest import content_digest
 from tarfailover.repository.nodes import NodeState
 from tarfailover.repository.reader import RecordReader
 
@@ -21,13 +21,6 @@ pytestmark = [pytest.mark.interop, pytest.mark.cell("a hundred edit histories, o
 HISTORIES = 100
 FIRST = int(os.environ.get("HISTORY_SEED", "0"))
 """The first seed; another one tries other histories."""
-
-
-def digest(store: Path) -> str:
-    """The content digest as we see it."""
-    with repository.open(store) as opened:
-        top = NodeState(RecordReader(opened.snapshot), opened.head.record)
-        return content_digest(top).sha256
 
 
 class Both:
@@ -80,7 +73,7 @@ def test_a_history_ends_in_equal_digests(peer: Peer, tmp_path: Path, seed: int) 
         live = both.theirs.digest()
     finally:
         both.close()
-    assert digest(tmp_path / "oak") == live
-    assert digest(tmp_path / "ours") == live
+    assert digest_of(tmp_path / "oak") == live
+    assert digest_of(tmp_path / "ours") == live
     assert peer.digest(tmp_path / "ours") == live
     sound(tmp_path / "ours")

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from oak import OakPeer, OakProcess, until
+from oak_content import walked_by_us
+from oak_peer import Peer, Store, until
 
 from tarfailover.ids import SegmentId
-from tarfailover.repository.digest import content_digest
-from tarfailover.repository.nodes import NodeState
-from tarfailover.repository.reader import RecordReader
 from tarfailover.store.follower import Follower
 from tarfailover.store.snapshot import Snapshot
 from tarfailover.store.writer import StoreWriter
 
 pytestmark = pytest.mark.interop
-
-ONE_MIB_TARS = {"maxFileSizeMB": 1}
-"""So that a few hundred nodes fill several tars."""
 
 
 def head_of(snapshot: Snapshot) -> str:
@@ -54,88 +46,71 @@ def read_closure(snapshot: Snapshot) -> set[SegmentId]:
     return reached
 
 
-def free_port() -> int:
-    """A port that nobody listens on; Oak's standby server does not accept 0."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextlib.contextmanager
-def live_oak(oak: OakPeer, store: Path) -> Iterator[OakProcess]:
-    """An Oak that has `store` open and commits what it is told."""
-    with oak.start("primary", store, free_port(), **ONE_MIB_TARS) as live:
-        live.expect("running=true")
-        yield live
-
-
-def told(live: OakProcess, command: str, follower: Follower) -> Snapshot:
-    """Has Oak carry out `command` and follows meanwhile; returns what is there afterwards.
+def followed(live: Store, follower: Follower, verb: str, *words: str) -> Snapshot:
+    """Has Oak carry out a request and follows meanwhile; returns what is there afterwards.
 
     At no moment is there a head of which not everything can be read.
     """
-    live.send(command)
-    until(lambda: bool(read_closure(follower.refresh())) and not live.silent(), command)
-    head = live.expect(r"head=(\S+)")[1]
-    live.expect("bytes=")
+    working = live.begin(verb, *words)
+    until(lambda: bool(read_closure(follower.refresh())) and working.done, verb)
+    head = working.result()["head"]
     snapshot = follower.refresh()
     assert head_of(snapshot) == head
     read_closure(snapshot)
     return snapshot
 
 
-@contextlib.contextmanager
-def following(store: Path) -> Iterator[Follower]:
-    """A follower of `store`."""
-    follower = Follower.open(store)
-    try:
-        yield follower
-    finally:
-        follower.close()
+@pytest.mark.cell("following an Oak that writes into new tars")
+def test_following_an_oak_that_writes_into_new_tars(peer: Peer, tmp_path: Path) -> None:
+    with peer.open(tmp_path) as live:
+        live.fill(seed=1, nodes=1)
+        with Follower.open(tmp_path) as follower:
+            seen = [
+                followed(live, follower, "fill", f"seed={seed}", "nodes=60", "kib=200")
+                for seed in range(2, 6)
+            ]
+            assert len({head_of(snapshot) for snapshot in seen}) == len(seen)
+            assert len(tar_names(seen[-1])) > len(tar_names(seen[0]))
+            live.close()
+            assert head_of(follower.refresh()) == head_of(seen[-1])
 
 
-def test_following_an_oak_that_writes_into_new_tars(oak: OakPeer, tmp_path: Path) -> None:
-    oak.run("create", tmp_path, 1, 0)
-    with live_oak(oak, tmp_path) as live, following(tmp_path) as follower:
-        seen = [told(live, "write 150 60", follower) for _ in range(4)]
-        assert len({head_of(snapshot) for snapshot in seen}) == len(seen)
-        assert len(tar_names(seen[-1])) > len(tar_names(seen[0]))
-        assert live.finish() == 0
-        assert head_of(follower.refresh()) == head_of(seen[-1])
-
-
-def test_following_an_oak_that_compacts_and_cleans(oak: OakPeer, tmp_path: Path) -> None:
+@pytest.mark.cell("following an Oak that compacts (full, tail) and cleans")
+def test_following_an_oak_that_compacts_and_cleans(peer: Peer, tmp_path: Path) -> None:
     """With the second generation Oak drops the first: new letters, tars deleted."""
-    oak.run("create", tmp_path, 400, 60, seed=1, **ONE_MIB_TARS)
-    oak.run("create", tmp_path, 100, 60, seed=2, **ONE_MIB_TARS)
-    oak.run("remove", tmp_path, "/content/run1")
-    oak.run("compact", tmp_path, **ONE_MIB_TARS)
-    with live_oak(oak, tmp_path) as live, following(tmp_path) as follower:
-        before = told(live, "write 100 20", follower).acquire()
-        held = read_closure(before)
-        told(live, "compact", follower)
-        after = told(live, "write 100 20", follower)
-        assert after.head is not None
-        assert after.head.generation[:2] == (2, 2)
-        until(lambda: not tar_names(before) <= files(tmp_path), "Oak deletes tars")
-        until(lambda: tar_names(follower.refresh()) == files(tmp_path), "we see what is left")
-        read_closure(follower.snapshot)
-        assert read_closure(before) == held
-        before.release()
-        assert live.finish() == 0
+    with peer.open(tmp_path) as live:
+        live.fill(seed=1, nodes=300, kib=60)
+        live.commit([["remove", "/content/run1/part0"]])
+        live.compact("full")
+        with Follower.open(tmp_path) as follower:
+            before = followed(live, follower, "fill", "seed=3", "nodes=60", "kib=20").acquire()
+            held = read_closure(before)
+            tail = followed(live, follower, "compact", "tail")
+            assert tail.head is not None
+            assert tail.head.generation[:2] == (2, 1)
+            followed(live, follower, "compact", "full")
+            after = followed(live, follower, "fill", "seed=4", "nodes=60", "kib=20")
+            assert after.head is not None
+            assert after.head.generation[:2] == (3, 2)
+            until(lambda: not tar_names(before) <= files(tmp_path), "Oak deletes tars")
+            until(lambda: tar_names(follower.refresh()) == files(tmp_path), "we see what is left")
+            read_closure(follower.snapshot)
+            assert read_closure(before) == held
+            before.release()
 
 
-def test_a_store_whose_oak_was_killed_is_recovered_by_us(oak: OakPeer, tmp_path: Path) -> None:
+@pytest.mark.cell("a store whose Oak was killed, recovered by us")
+def test_a_store_whose_oak_was_killed_is_recovered_by_us(
+    peer: Peer, another_peer: Peer, tmp_path: Path
+) -> None:
     """Killed in the middle of a write, with a tar just begun: nothing that it flushed is lost."""
-    with live_oak(oak, tmp_path) as live:
-        live.send("write 150 60")
-        live.expect("bytes=")
-        before = files(tmp_path)
-        live.send("write 5000 60")
-        until(lambda: len(files(tmp_path) - before) > 1, "Oak begins tars")
-        live.kill()
-    with following(tmp_path) as follower:
+    live = another_peer.open(tmp_path)
+    live.fill(seed=1, nodes=60, kib=60)
+    before = files(tmp_path)
+    live.begin("fill", seed=2, nodes=100, kib=200, times=50)
+    until(lambda: len(files(tmp_path) - before) > 1, "Oak begins tars")
+    another_peer.kill()
+    with Follower.open(tmp_path) as follower:
         snapshot = follower.refresh()
         head = head_of(snapshot)
         assert snapshot.head is not None
@@ -144,18 +119,18 @@ def test_a_store_whose_oak_was_killed_is_recovered_by_us(oak: OakPeer, tmp_path:
         assert writer.head is not None
         assert writer.head.hex == head
     recovered = set(tmp_path.glob("*.bak"))
-    assert oak.walk(tmp_path).head == head
+    with peer.open(tmp_path) as opened:
+        assert opened.head() == head
+        assert opened.digest() == walked_by_us(tmp_path).digest
     assert set(tmp_path.glob("*.bak")) == recovered, "Oak has nothing left to recover"
 
 
-def test_our_reader_finds_in_oaks_tree_what_oak_finds(oak: OakPeer, tmp_path: Path) -> None:
-    oak.run("create", tmp_path, 400, 30, seed=20260)
-    oak.run("checkpoint", tmp_path)
-    oak.run("remove", tmp_path, "/wide")
-    oak.run("create", tmp_path, 60, 0, seed=20261)
-    theirs = oak.walk(tmp_path)
-    with following(tmp_path) as follower:
-        snapshot = follower.refresh()
-        assert snapshot.head is not None
-        ours = content_digest(NodeState(RecordReader(snapshot), snapshot.head.record))
-    assert ours == (theirs.nodes, theirs.properties, theirs.blob_bytes, theirs.digest)
+@pytest.mark.cell("the trees of an Oak that has it open, read by us")
+def test_our_reader_finds_in_oaks_tree_what_oak_finds(peer: Peer, tmp_path: Path) -> None:
+    with peer.open(tmp_path) as live:
+        live.fill(seed=20260, nodes=300, kib=30)
+        live.checkpoint(creator="test")
+        live.commit([["remove", "/wide"]])
+        live.fill(seed=20261, nodes=30)
+        assert walked_by_us(tmp_path).digest == live.digest()
+        assert walked_by_us(tmp_path).head == live.head()

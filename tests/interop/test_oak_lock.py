@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from oak import OakPeer, until, waits_for_a_lock
-from oak_content import FIXTURES
+from daemons import Daemon
+from oak_content import digest_of
+from oak_peer import Peer, until
 
 from tarfailover.errors import StoreLockedError
 from tarfailover.store.writer import StoreWriter
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.cell("lock: never both, in either order")]
+
+
+@pytest.fixture
+def store(peer: Peer, tmp_path: Path) -> Path:
+    """A store of Oak's that nobody has open."""
+    with peer.open(tmp_path / "store") as opened:
+        opened.fill(seed=1, nodes=20)
+    return tmp_path / "store"
 
 
 def bytes_of(store: Path) -> dict[str, bytes]:
@@ -20,29 +28,36 @@ def bytes_of(store: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in store.iterdir()}
 
 
-def test_we_are_refused_while_oak_writes(
-    oak: OakPeer, fixture_store: Callable[[str], Path]
-) -> None:
-    store = fixture_store("fresh")
-    with oak.start("forever", store, 0, 0) as live:
-        live.expect("waiting to be killed")
-        found = bytes_of(store)
-        with pytest.raises(StoreLockedError, match="another process"):
-            StoreWriter.open(store)
-        assert bytes_of(store) == found
-        live.kill()
+def test_we_are_refused_while_oak_writes(another_peer: Peer, store: Path) -> None:
+    """Also after Oak was killed the head is the one that it made durable."""
+    live = another_peer.open(store)
+    head = live.head()
+    found = bytes_of(store)
+    with pytest.raises(StoreLockedError, match="another process"):
+        StoreWriter.open(store)
+    with Daemon.slave(store, 1) as slave:
+        assert slave.end(20) != 0
+        assert "lock" in slave.output
+    assert bytes_of(store) == found
+    another_peer.kill()
     with StoreWriter.open(store) as writer:
         assert writer.head is not None
-        assert writer.head.hex == FIXTURES["fresh"].head
+        assert writer.head.hex == head
 
 
-def test_oak_waits_while_we_write(oak: OakPeer, fixture_store: Callable[[str], Path]) -> None:
-    store = fixture_store("fresh")
+def test_oak_waits_while_we_write(peer: Peer, store: Path) -> None:
+    digest = digest_of(store)
     writer = StoreWriter.open(store)
-    with oak.start("recover", store) as waiting:
-        until(lambda: waits_for_a_lock(waiting.pid), "Oak asks for the lock")
-        assert waiting.running
-        assert waiting.silent()
-        writer.close()
-        assert waiting.expect(r"head=(\S+)")[1] == FIXTURES["fresh"].head
-        assert waiting.finish() == 0
+    waiting = peer.opening(store)
+    until(lambda: waits_for_a_lock(peer.pid), "Oak asks for the lock")
+    assert not waiting.pending.done
+    writer.close()
+    waiting.pending.result()
+    assert waiting.digest() == digest
+    waiting.close()
+
+
+def waits_for_a_lock(pid: int) -> bool:
+    """Whether the kernel has process `pid` queued for a POSIX record lock."""
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any("-> POSIX" in line and f" WRITE {pid} " in line for line in lines)

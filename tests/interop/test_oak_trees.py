@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from oak import OakPeer
+from oak_peer import Peer
+from oak_vectors import EACH_ONCE
 
 from tarfailover import repository
 from tarfailover.cli import main
@@ -27,40 +27,41 @@ def deeply_whole(store: Path) -> Books:
     return books
 
 
+@pytest.mark.cell("our import: read and gone on with by Oak")
 def test_oak_reads_and_goes_on_with_what_import_stored(
-    oak: OakPeer,
-    fixture_store: Callable[[str], Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    peer: Peer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["export", str(fixture_store("fresh"))]) == 0
+    assert main(["export", str(EACH_ONCE["full"].unpack(tmp_path / "full"))]) == 0
     lines, new = tmp_path / "lines", tmp_path / "new"
     lines.write_text(capsys.readouterr().out)
     assert main(["import", "--create", "--input", str(lines), str(new), "/"]) == 0
     capsys.readouterr()
     assert main(["digest", "--json", str(new)]) == 0
     ours = json.loads(capsys.readouterr().out)
-    walked = oak.walk(new)
+    walked = peer.walk(new)
     assert (walked.digest, walked.nodes) == (ours["sha256"], ours["nodes"])
-    oak.run("create", new, 60, 20, seed=3)
+    with peer.open(new) as opened:
+        opened.fill(seed=3, nodes=20)
     assert deeply_whole(new).counts.nodes > ours["nodes"]
-    with repository.open(new) as opened:
-        heads = list(opened.heads())
-        imported = opened.revision(heads[-1].head).root
-        changes = list(diff(imported, opened.root))
+    with repository.open(new) as opened_by_us:
+        heads = list(opened_by_us.heads())
+        imported = opened_by_us.revision(heads[-1].head).root
+        changes = list(diff(imported, opened_by_us.root))
         assert {change.kind for change in changes} <= {"added", "changed"}
         assert changes
 
 
-def test_a_compaction_by_oak_is_no_change(
-    oak: OakPeer, fixture_store: Callable[[str], Path]
-) -> None:
-    store = fixture_store("fresh")
-    with repository.open(store) as opened:
-        before = opened.head
-        oak.run("compact", store)
-        with repository.open(store) as later:
-            assert later.head.record != before.record
-            found = summary(before.super_root, later.head.super_root)
-            assert (found.added, found.removed, found.changed) == (0, 0, 0)
-    deeply_whole(store)
+@pytest.mark.cell("our diff: a compaction of Oak's is no change")
+@pytest.mark.parametrize("how", ["full", "tail"])
+def test_a_compaction_by_oak_is_no_change(peer: Peer, tmp_path: Path, how: str) -> None:
+    with peer.open(tmp_path) as opened:
+        opened.fill(seed=1, nodes=60, kib=20)
+        opened.compact("full")
+        opened.fill(seed=2, nodes=20)
+        with repository.open(tmp_path) as before:
+            opened.compact(how)
+            with repository.open(tmp_path) as after:
+                assert after.head.record != before.head.record
+                found = summary(before.head.super_root, after.head.super_root)
+                assert (found.added, found.removed, found.changed) == (0, 0, 0)
+    deeply_whole(tmp_path)

@@ -12,7 +12,8 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple
@@ -211,6 +212,15 @@ def walked(told: Told) -> Walked:
         int(told["blobbytes"]),
         told["sha256"],
     )
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = ANSWER_SECONDS) -> None:
+    """Returns once `condition` holds; raises OakError if `what` does not come true in time."""
+    deadline, pause = time.monotonic() + seconds, threading.Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            raise OakError(f"not true within {seconds:g} s: {what}")
+        pause.wait(0.02)
 
 
 class Part:
