@@ -5,6 +5,10 @@ length counts the last two. The checksum is the CRC-32C of the unpacked bytes, m
 Facts: the standby protocol, section 2.5; the format is google/snappy's
 framing_format.txt.
 
+Netty up to 4.1.14, which Oak 1.22 has, shifts a checksum whose highest bit is set in another
+way (`Snappy.maskChecksum`), and refuses what everybody else writes. So slices are cut where
+that bit is clear, which suits all; and both ways are taken from a primary.
+
 cramjam does the blocks (python-snappy is made of it since 0.7, and adds nothing we
 use), at 8 GB/s, into memory of a size that we have checked before. google-crc32c does
 the checksum, at 9 GB/s: crc32c is as fast, but LGPL.
@@ -13,6 +17,7 @@ the checksum, at 9 GB/s: crc32c is as fast, but LGPL.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 import google_crc32c
 from cramjam import DecompressionError, snappy
@@ -32,12 +37,27 @@ IDENTIFIER = b"\xff\x06\x00\x00sNaPpY"
 _HEADER = 4
 _CHECKSUM = struct.Struct("<I")
 _U32 = 0xFFFFFFFF
+_SIGN = 0x80000000
 _NAME = IDENTIFIER[_HEADER:]
 
 
 def checksum(data: bytes) -> int:
     """The masked CRC-32C of `data`."""
+    return _masked(_crc(data))
+
+
+def netty_checksum(data: bytes) -> int:
+    """The same as Netty up to 4.1.14 computes it: another one if the highest bit is set."""
+    crc = _crc(data)
+    return _masked(crc) if crc < _SIGN else ((crc >> 15 | ~(_U32 >> 15)) + 0xA282EAD8) & _U32
+
+
+def _crc(data: bytes) -> int:
     crc: int = google_crc32c.value(data)
+    return crc
+
+
+def _masked(crc: int) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & _U32
 
 
@@ -57,11 +77,47 @@ class Packer:
         whole = b"".join(pieces)
         start, self._start = self._start, b""
         out = [start]
-        for at in range(0, len(whole), SLICE):
-            part = whole[at : at + SLICE]
+        for part in _cut(whole):
             short = len(part) < MIN_PACKED or len(whole) <= MIN_PACKED
             out += _chunk(STORED, part, part) if short else _packed(part)
         return b"".join(out)
+
+
+def _cut(whole: bytes) -> Iterator[bytes]:
+    """The slices of an answer: as long as Netty's, or shorter where those would not suit all."""
+    at = 0
+    while len(whole) - at > 2 * SLICE:
+        sizes = range(SLICE, 0, -1)
+        size = next((n for n in sizes if _suits_all(whole[at : at + n])), SLICE)
+        yield whole[at : at + size]
+        at += size
+    if at < len(whole):
+        yield from _end(whole[at:])
+
+
+def _end(part: bytes) -> tuple[bytes, ...]:
+    """The last one or two slices of an answer, or three of a very short one."""
+    if len(part) <= SLICE and _suits_all(part):
+        return (part,)
+    if halves := _halves(part):
+        return halves
+    for size in range(1, len(part)):
+        rest = _halves(part[size:]) if _suits_all(part[:size]) else ()
+        if rest:
+            return (part[:size], *rest)
+    return (part,)  # no answer: of a few bytes
+
+
+def _halves(part: bytes) -> tuple[bytes, ...]:
+    """Two slices that suit all; nothing if there are none."""
+    for size in range(min(SLICE, len(part) - 1), max(0, len(part) - SLICE - 1), -1):
+        if _suits_all(part[:size]) and _suits_all(part[size:]):
+            return part[:size], part[size:]
+    return ()
+
+
+def _suits_all(part: bytes) -> bool:
+    return _crc(part) < _SIGN
 
 
 def _packed(part: bytes) -> tuple[bytes, bytes]:
@@ -127,7 +183,7 @@ class Unpacker:
         stated = _CHECKSUM.unpack_from(payload)[0]
         data = payload[_CHECKSUM.size :]
         part = bytes(data) if kind == STORED else _unpacked(data)
-        if checksum(part) != stated:
+        if stated not in (checksum(part), netty_checksum(part)):
             raise ProtocolError("the checksum of a Snappy chunk does not fit: it was damaged")
         if part:
             found.append(part)
