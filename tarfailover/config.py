@@ -353,6 +353,23 @@ class SlaveConfig:
     )
     compression: str = setting("compression", "auto", _COMPRESSION)
     rate_limit: int = setting("rate", 0, f"bytes a second that are read; {_RATE}", RATES)
+    blob_store: str = setting(
+        "text",
+        "",
+        "directory of the copy's external blob store; a head then only moves once all of its "
+        "binaries are there; empty: binaries outside of the store are not looked after",
+        FILE,
+    )
+    blob_store_kind: str = choice(BLOB_STORES, _KIND)
+    blob_store_shared: bool = flag(
+        "blob_store is the master's own, on a shared disk: nothing is written there, binaries "
+        "are only waited for"
+    )
+    blobs: str = choice(
+        ("require", "warn"),
+        "what a binary that the master lacks does: require: the head stays where it is; warn: "
+        "it moves, and the binary is listed as missing until it is there",
+    )
     accept_new_history: bool = flag("follow a master that does not know the head of this copy")
 
 
@@ -405,8 +422,8 @@ def load(
     values = {} if path is None else read_file(Path(str(path)))
     config = merge(kind, values, environ, options)
     files: dict[str, Any] = rules.absolute(config)
-    if blob_store := getattr(config, "blob_store", ""):
-        files["blob_store"] = str(Path(blob_store).absolute())
+    if config.blob_store:
+        files["blob_store"] = str(Path(config.blob_store).absolute())
     return dataclasses.replace(config, store=config.store.absolute(), **files)
 
 
@@ -466,9 +483,13 @@ def _check(config: MasterConfig | SlaveConfig) -> None:
 
 def _check_blobs(config: MasterConfig | SlaveConfig) -> None:
     """Refuse what makes no sense without a blob store, or beside the segments."""
-    if not isinstance(config, MasterConfig) or not config.blob_store:
-        return
-    if Path(config.blob_store).absolute() == config.store.absolute():
+    if not config.blob_store:
+        if isinstance(config, SlaveConfig) and (config.blob_store_shared or config.blobs == "warn"):
+            given = "blob_store_shared" if config.blob_store_shared else "blobs"
+            raise ConfigError(
+                f"{given} is given without blob_store; name its directory, or remove {given}"
+            )
+    elif Path(config.blob_store).absolute() == config.store.absolute():
         raise ConfigError(
             f"blob_store and store are both {config.blob_store!r}; a blob store is a directory "
             "of its own"

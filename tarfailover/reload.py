@@ -61,6 +61,7 @@ SLAVE_LIVE = frozenset(
         "window_max",
         "receive_buffer",
         "rate_limit",
+        "blobs",
     }
 )
 """Settings that can be changed while a slave runs."""

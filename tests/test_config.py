@@ -58,6 +58,8 @@ WITH = {
         },
     },
     "slave": {
+        "blob_store_shared": {"TARFAILOVER_BLOB_STORE": "b"},
+        "blobs": {"TARFAILOVER_BLOB_STORE": "b"},
         "tls_server_name": {"TARFAILOVER_TLS_CA": "a"},
         "token_file": {"TARFAILOVER_TLS_CA": "a"},
         "tls_crl": {"TARFAILOVER_TLS_CA": "a"},

@@ -13,6 +13,7 @@ from tarfailover.errors import DivergedError
 from tarfailover.format import manifest
 from tarfailover.format.journal import NAME as JOURNAL
 from tarfailover.ids import RecordId
+from tarfailover.slave.blobcopy import BlobCopy
 from tarfailover.slave.told import Introduction, ToldHead
 from tarfailover.store import journal
 from tarfailover.store.cleanup.marks import COPY
@@ -34,6 +35,8 @@ class Copy:
         self._state = state
         self._generation = ""
         self._cleanup: Cleanup | None = None
+        self.blobs: BlobCopy | None = None
+        """Its external binaries, if it has a blob store."""
         self._look_at_head()
 
     @classmethod
@@ -189,6 +192,8 @@ class Copy:
         """Seal the last tar, keep the state, and give the lock back."""
         try:
             self.stop_cleaning()
+            if self.blobs is not None:
+                self.blobs.end()
         finally:
             self._close()
 

@@ -14,7 +14,7 @@ from tarfailover.slave.link import Link
 from tarfailover.slave.protocol import SlaveProtocol
 from tarfailover.slave.told import Introduction
 from tarfailover.wire.messages import Hello
-from tarfailover.wire.negotiate import FOLLOW, compression_offered
+from tarfailover.wire.negotiate import BLOBS, FOLLOW, compression_offered
 
 Welcomed = Callable[[Link, Introduction], None]
 Lost = Callable[[Link, LinkError], None]
@@ -37,7 +37,7 @@ class Native(Dialect):
     """Ours."""
 
     def __init__(self, config: SlaveConfig, client: str) -> None:
-        self._hello = Hello(client, (FOLLOW, *compression_offered(config.compression)))
+        self._hello = Hello(client, _features(config))
 
     def link(
         self, config: SlaveConfig, clock: IReactorTime, welcomed: Welcomed, lost: Lost
@@ -45,6 +45,11 @@ class Native(Dialect):
         """As `Dialect.link`."""
         hello = dataclasses.replace(self._hello, token=self.token())
         return SlaveProtocol(config, clock, hello, welcomed, lost)
+
+
+def _features(config: SlaveConfig) -> tuple[str, ...]:
+    own = config.blob_store and not config.blob_store_shared
+    return (FOLLOW, *compression_offered(config.compression), *((BLOBS,) if own else ()))
 
 
 _DIALECTS: dict[str, Any] = {"native": Native}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tarfailover.config import SlaveConfig
 from tarfailover.errors import DamagedStoreError
 from tarfailover.format import manifest
+from tarfailover.slave.blobcopy import BlobCopy
 from tarfailover.slave.copy import Copy
 from tarfailover.store.durable import Disk
 
@@ -34,9 +35,14 @@ class Keeper:
                 "new copy, start the slave anew"
             )
         accept = config.accept_new_history
-        self._open = Copy.open(config.store, accept_new_history=accept, disk=self.disk)
+        self._open = copy = Copy.open(config.store, accept_new_history=accept, disk=self.disk)
         self._had_store = True
-        return self._open
+        try:
+            copy.blobs = BlobCopy.open(config, copy.writer, self.disk)
+        except BaseException:
+            self.close()
+            raise
+        return copy
 
     def close(self) -> None:
         """Close what is open; raises StoreError."""

@@ -64,6 +64,8 @@ class Link:
 
     log = Logger()
     transport: Any
+    blob_step = 0
+    """Bytes for which one `blob` may ask; 0: it asks for all that follows the offset."""
     silent = SILENT
     """What may be the matter if the connection ends before a byte came."""
 
@@ -82,7 +84,7 @@ class Link:
         self.received = 0
         """Bytes that came."""
         self.gives_blobs = False
-        """Whether `blob` may be called."""
+        """Whether the master has a blob store: whether `blob` may be called."""
         self._held = False
         self._limit = ReadLimit(clock, config.rate_limit, self._pause, self._resume)
         first, idle = config.deadline_answer, config.deadline_idle
@@ -121,7 +123,9 @@ class Link:
     def blob(self, blob: str, offset: int, most: int, on_bytes: OnBytes) -> Deferred[int]:
         """Fetch the bytes of a blob from `offset` on, `most` at the most; its whole length.
 
-        `on_bytes` gets them, in order.
+        A `most` of 0 means all. `on_bytes` gets them in order, in pieces of any size, also
+        those that came before the connection is cut. Fails with a PeerError, BLOB_GONE for
+        one that the master does not have, DAMAGED for one that is not what its id says.
         """
         raise NotImplementedError
 

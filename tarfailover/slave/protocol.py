@@ -62,6 +62,8 @@ class SlaveProtocol(Link, FrameReceiver):
     """
 
     MAX_LENGTH = messages.MAX_ANSWER_FRAME
+    blob_step = messages.MAX_SLICE
+    """Bytes that one `blob` may ask for."""
     log = Logger()
 
     def __init__(

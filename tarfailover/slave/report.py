@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from tarfailover.reports import Document, expiries, moment, opening
@@ -9,6 +10,9 @@ from tarfailover.slave import status
 
 if TYPE_CHECKING:
     from tarfailover.slave.service import SlaveService
+
+SHOWN = 10
+"""Missing binaries that are shown; `tarfailover blobs missing` shows all."""
 
 
 def report(slave: SlaveService) -> Document:
@@ -28,6 +32,7 @@ def report(slave: SlaveService) -> Document:
         "lag_seconds": lag(slave),
         "answer_age_seconds": _age(slave.answered, now),
         "transfer": _transfer(slave),
+        **_blobs(slave),
         "cycles": told.cycles,
         "failures": told.failures,
         "failures_by_kind": dict(told.kinds),
@@ -89,4 +94,23 @@ def _transfer(slave: SlaveService) -> Document | None:
         "bytes": found.size,
         "segments_left": found.segments_left,
         "bytes_left": found.size_left,
+        "blobs": found.blobs,
+        "blob_bytes": found.blob_size,
+        "blobs_left": found.blobs_left,
+        "blob_bytes_left": found.blob_size_left,
+    }
+
+
+def _blobs(slave: SlaveService) -> Document:
+    """The external binaries: where they are, and what of them is missing."""
+    copy = slave.copy
+    missing = copy.blobs.missing if copy and copy.blobs else {}
+    shown = [
+        {"id": blob, "paths": list(each.paths), "why": each.why, "since": moment(each.since)}
+        for blob, each in islice(missing.items(), SHOWN)
+    ]
+    return {
+        "blob_store": slave.config.blob_store or None,
+        "blobs_missing": len(missing),
+        "missing_blobs": shown,
     }

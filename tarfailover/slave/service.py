@@ -10,7 +10,7 @@ ends nor gets on is noticed by the watchdog, given up, and begun anew.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from twisted.application.service import Service
@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from tarfailover.config import SlaveConfig
 from tarfailover.errors import DeadlineError, LinkError, TarFailoverError
 from tarfailover.slave import status
+from tarfailover.slave.bringing import Bringing
 from tarfailover.slave.cleaning import Cleaning
 from tarfailover.slave.copy import Copy
 from tarfailover.slave.dialects import dialect
@@ -29,7 +30,6 @@ from tarfailover.slave.factory import SlaveFactory
 from tarfailover.slave.keeper import Keeper, nothing
 from tarfailover.slave.link import Link
 from tarfailover.slave.pauses import Again, Pauses
-from tarfailover.slave.pull import Pull
 from tarfailover.slave.security import SlaveSecurity
 from tarfailover.slave.status import Status, told
 from tarfailover.slave.telling import Telling
@@ -92,6 +92,7 @@ class SlaveService(Service):
         self._cleaning = Cleaning(
             config, self.status, lambda copy: self._in_thread(copy.clean), reactor.seconds
         )
+        self._bringing = Bringing(self._window, self._wait, reactor.seconds)
         self._first = True
         self.transfer: Telling | None = None
         """The last transfer of segments; under way as long as the state is `syncing`."""
@@ -256,7 +257,7 @@ class SlaveService(Service):
         elif self._protocol is None and self.copy is not None:
             self._cleaning.begin(self.copy, lambda: self._protocol is None and bool(self.running))
 
-    async def _wait(self, what: str, waited: Deferred[T], seconds: float = 0.0) -> T:
+    async def _wait(self, what: str, waited: Awaitable[T], seconds: float = 0.0) -> T:
         """Wait for what may take `seconds` beside the watchdog's deadline."""
         self._step = what, seconds
         return await waited
@@ -325,6 +326,8 @@ class SlaveService(Service):
         head = await self._wait("the answer to HEAD", following, wait)
         self._first, self.wanted, self.answered = False, head, self._reactor.seconds()
         if head.head == copy.head:
+            if self._bringing.blobs.due(copy.blobs, copy.head):
+                await self._bring(protocol, copy, head)
             self.status.become(status.IN_SYNC)
             if self._cleaning.due(copy):
                 return True
@@ -335,21 +338,16 @@ class SlaveService(Service):
         return True
 
     async def _bring(self, protocol: Link, copy: Copy, head: ToldHead) -> None:
-        self.status.become(status.SYNCING, in_words(head))
-        pull = Pull(
-            protocol,
-            copy.receiver,
-            self._in_thread,
-            head.head.segment,
-            self._window,
-            copy.cursor if copy.head else b"",
-        )
-        with Telling(self._reactor, pull.progress) as self.transfer:
-            cursor = await self._wait(f"the segments of {head.head}", pull.start())
-            committed = self._in_thread(copy.commit, head, cursor)
-            await self._wait(f"{head.head} to be committed", committed)
-        line = self.transfer.line()
-        self.log.info("head {head} is durable, {line}", head=str(head.head), line=line)
+        """Bring `head`, or, if it is set already, the binaries that it lacks."""
+        new, warn = head.head != copy.head, self.config.blobs == "warn"
+        if new or not self._bringing.blobs.repairs(copy.blobs, copy.head):
+            self.status.become(status.SYNCING, in_words(head))
+        bring = self._bringing.head if new else self._bringing.binaries
+        with Telling(self._reactor, self._bringing.progress) as self.transfer:
+            await bring(protocol, copy, head, self._in_thread, warn=warn)
+        if new:
+            line = self.transfer.line()
+            self.log.info("head {head} is durable, {line}", head=str(head.head), line=line)
         self.status.become(status.IN_SYNC)
 
     # the watchdog

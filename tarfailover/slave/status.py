@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tarfailover.errors import (
+    BlobMissingError,
     ConnectionLostError,
     DeadlineError,
     DivergedError,
@@ -34,8 +35,14 @@ REFUSED = "refused"
 DIVERGED = "diverged"
 FAILED = "failed"
 
-_REFUSALS = (ErrorCode.NOT_READY, ErrorCode.BUSY, ErrorCode.VERSION, ErrorCode.NOT_ALLOWED)
-_ANSWERS = (ErrorCode.NOT_READY, ErrorCode.HEAD_GONE)
+_REFUSALS = (
+    ErrorCode.NOT_READY,
+    ErrorCode.BUSY,
+    ErrorCode.VERSION,
+    ErrorCode.NOT_ALLOWED,
+    ErrorCode.NO_BLOBS,
+)
+_ANSWERS = (ErrorCode.NOT_READY, ErrorCode.HEAD_GONE, ErrorCode.NO_BLOBS)
 _PASSING = (ErrorCode.GOING_AWAY, ErrorCode.HEAD_GONE, ErrorCode.SEGMENT_GONE, ErrorCode.DEADLINE)
 
 
@@ -148,24 +155,28 @@ class Status:
     @staticmethod
     def needs_new_connection(error: TarFailoverError) -> bool:
         """Whether more was lost than the answer to one question."""
-        return not (isinstance(error, PeerError) and error.code in _ANSWERS)
+        answer = isinstance(error, PeerError) and error.code in _ANSWERS
+        return not (answer or isinstance(error, BlobMissingError))
 
     @staticmethod
     def needs_new_store(error: TarFailoverError) -> bool:
         """Whether the store must be opened anew: it is at fault, or nobody knows what is."""
-        return not isinstance(error, LinkError)
+        return not isinstance(error, (LinkError, BlobMissingError))
 
 
 def progress_line(progress: Progress, seconds: float) -> str:
     """One line on how far a transfer is; `seconds` since it began."""
-    total = progress.size + progress.size_left
-    share = 100 * progress.size // total if total else 100
-    rate = progress.size / seconds if seconds else 0.0
-    left = progress.size_left / rate if rate else 0.0
+    came = progress.size + progress.blob_size
+    total = came + progress.size_left + progress.blob_size_left
+    share = 100 * came // total if total else 100
+    rate = came / seconds if seconds else 0.0
+    left = (total - came) / rate if rate else 0.0
     mib = 1024 * 1024
+    blobs = progress.blobs + progress.blobs_left
+    binaries = f", {progress.blobs} of {blobs} binaries" if blobs else ""
     return (
-        f"{share} %: {progress.size / mib:.1f} of {total / mib:.1f} MiB, "
-        f"{progress.segments} segments, {rate / mib:.1f} MiB/s, {left:.0f} s left"
+        f"{share} %: {came / mib:.1f} of {total / mib:.1f} MiB, "
+        f"{progress.segments} segments{binaries}, {rate / mib:.1f} MiB/s, {left:.0f} s left"
     )
 
 

@@ -36,7 +36,7 @@ from tarfailover.store.follower import Follower
 from tarfailover.store.snapshot import Position
 from tarfailover.store.state import NAME, SlaveState
 from tarfailover.store.writer import StoreWriter
-from tarfailover.sync import UNLISTED_TURNS
+from tarfailover.sync.segments import UNLISTED_TURNS
 from tarfailover.wire import messages as m
 
 CHAIN = chain(4)

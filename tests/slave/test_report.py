@@ -24,6 +24,7 @@ FIELDS = {
     "master_software", "repository", "epoch", "head", "head_time", "lag_seconds",
     "answer_age_seconds", "transfer", "cycles", "failures", "failures_by_kind", "last_failure",
     "cleanups", "cleanup_failures", "cleanup_due", "attempts_to_connect", "bytes_received", "tls",
+    "blob_store", "blobs_missing", "missing_blobs",
 }  # fmt: skip
 
 
@@ -104,6 +105,7 @@ def test_how_far_behind_and_how_far_a_transfer_is(
     assert moving["seconds"] == 12
     assert set(moving) == {
         "head", "seconds", "segments", "bytes", "segments_left", "bytes_left",
+        "blobs", "blob_bytes", "blobs_left", "blob_bytes_left",
     }  # fmt: skip
     assert health(slave.service) == (True, "ok")
     slave.work.held = False

@@ -52,6 +52,7 @@ MADE: dict[type[TarFailoverError], tuple[Callable[[], TarFailoverError], str]] =
     errors.StoreLockedError: (lambda: errors.StoreLockedError("why"), status.FAILED),
     errors.SegmentMissingError: (lambda: errors.SegmentMissingError("why"), status.FAILED),
     errors.StoreIOError: (lambda: errors.StoreIOError("why"), status.FAILED),
+    errors.BlobMissingError: (lambda: errors.BlobMissingError("why"), status.FAILED),
     errors.LinkError: (lambda: errors.LinkError("why"), status.FAILED),
     errors.ProtocolError: (lambda: errors.ProtocolError("why"), status.FAILED),
     errors.PeerError: (lambda: errors.PeerError(4711, "why"), status.FAILED),
@@ -75,6 +76,8 @@ CODES = {
     m.ErrorCode.GOING_AWAY: status.STALLED,
     m.ErrorCode.DEADLINE: status.STALLED,
     m.ErrorCode.INTERNAL: status.FAILED,
+    m.ErrorCode.BLOB_GONE: status.FAILED,
+    m.ErrorCode.NO_BLOBS: status.REFUSED,
     4711: status.FAILED,
     65535: status.FAILED,
 }

@@ -65,6 +65,8 @@ CODES = {
     ErrorCode.GOING_AWAY: status.STALLED,
     ErrorCode.DEADLINE: status.STALLED,
     ErrorCode.INTERNAL: status.FAILED,
+    ErrorCode.BLOB_GONE: status.FAILED,
+    ErrorCode.NO_BLOBS: status.REFUSED,
 }
 
 

@@ -1,4 +1,4 @@
-"""What to ask a master for next, what is complete, and when the head may move.
+"""The segments of a head: what to ask a master for next, and when all are there.
 
 Sans-IO: a `Transfer` brings the closure of one head. Whoever drives it tells it what
 was listed, what came off the wire and what became of it in the store, and asks it for
@@ -21,19 +21,14 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from tarfailover.errors import PeerError, ProtocolError
 from tarfailover.format.segment import MAX_SEGMENT
 from tarfailover.ids import SegmentId, text
 from tarfailover.store.receiver import Receipt
+from tarfailover.sync.window import Progress, Window
 from tarfailover.wire.messages import MAX_IDS
 
-REQUEST_BYTES = 4 * 1024 * 1024
-"""Bytes that one GET asks for."""
-WINDOW_FLOOR = 32 * 1024 * 1024
-"""Bytes asked for and not yet come, at the least: 5 Gbit/s at 50 ms. Only ids wait in the
-master meanwhile, and what comes too fast is not read, so it costs no memory."""
 WAITING_LIMIT = 64 * 1024 * 1024
 """Bytes of segments that came before what they refer to."""
 TRIES = 3
@@ -46,43 +41,6 @@ ROUNDS = 1000
 """Times a closure may turn out to lack something after all was stored."""
 
 _ITEM = struct.Struct(">16sI")
-
-
-class Window:
-    """How many bytes may be asked for ahead: bandwidth × delay, with room to grow.
-
-    Doubles whenever a whole window came in without the pipe running dry of requests, so
-    it reaches any link's product in a few round trips; `limit` bounds it.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.size = min(WINDOW_FLOOR, limit)
-        self._came = 0
-
-    @property
-    def request(self) -> int:
-        """Bytes to ask for in one GET."""
-        return min(REQUEST_BYTES, self.size)
-
-    def came(self, size: int) -> None:
-        """Count `size` bytes that came while the window was full."""
-        self._came += size
-        if self._came >= self.size:
-            self._came = 0
-            self.size = min(2 * self.size, self.limit)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a transfer is."""
-
-    segments: int
-    """Segments that came."""
-    size: int
-    """Bytes of these."""
-    segments_left: int
-    size_left: int
 
 
 class Transfer:

@@ -17,12 +17,12 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from stores import data_id
 
-from tarfailover import sync
 from tarfailover.errors import LinkError, PeerError, ProtocolError
 from tarfailover.format.segment import MAX_SEGMENT
 from tarfailover.ids import SegmentId
 from tarfailover.store.receiver import Receipt
-from tarfailover.sync import Progress, Transfer, Window
+from tarfailover.sync import Progress, Transfer, Window, segments
+from tarfailover.sync import window as windows
 from tarfailover.wire.messages import MAX_IDS
 
 MIB = 1024 * 1024
@@ -33,8 +33,8 @@ STEPS = 20_000
 @pytest.fixture(autouse=True)
 def small_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes at which a few segments fill a window, whatever is tuned for real links."""
-    monkeypatch.setattr(sync, "REQUEST_BYTES", MIB)
-    monkeypatch.setattr(sync, "WINDOW_FLOOR", 4 * MIB)
+    monkeypatch.setattr(windows, "REQUEST_BYTES", MIB)
+    monkeypatch.setattr(windows, "WINDOW_FLOOR", 4 * MIB)
 
 
 def item(segment: SegmentId, length: int) -> bytes:
@@ -300,7 +300,7 @@ def test_a_transfer_ends_whole_or_with_a_typed_error(
         if isinstance(error, PeerError):
             assert master.refused & set(rig.asked)
         else:
-            assert max(bad.values()) == sync.TRIES
+            assert max(bad.values()) == segments.TRIES
         return
     event("whole")
     assert closure(master) <= store.stored
@@ -376,7 +376,7 @@ def test_requests_are_of_a_bounded_size() -> None:
     transfer = Transfer(data_id(0), Window(64 * MIB), cursor=False)
     transfer.listed(b"".join(item(data_id(n), 250_000) for n in range(100)))
     ids = transfer.next_request()
-    assert sync.REQUEST_BYTES <= 250_000 * len(ids) < sync.REQUEST_BYTES + MAX_SEGMENT
+    assert windows.REQUEST_BYTES <= 250_000 * len(ids) < windows.REQUEST_BYTES + MAX_SEGMENT
     tiny = Transfer(data_id(0), Window(64 * MIB), cursor=False)
     tiny.listed(b"".join(item(data_id(n), 1) for n in range(MAX_IDS + 1)))
     assert [len(tiny.next_request()) for _ in range(3)] == [MAX_IDS, 1, 0]
@@ -390,7 +390,7 @@ def test_the_window_grows_only_where_it_is_what_limits() -> None:
     assert free.window.size == 32 * MIB
     held = Rig(master, Store(master), first, window=Window(64 * MIB))
     held.run()
-    assert held.window.size > sync.WINDOW_FLOOR
+    assert held.window.size > windows.WINDOW_FLOOR
 
 
 def test_the_window_stays_within_its_limit() -> None:
@@ -424,11 +424,11 @@ def test_a_deep_gap_behind_a_cursor_is_filled_from_the_whole_list() -> None:
     master.listing = master.whole[-1:]
     count, rig = round_trips(master, cursor=True)
     assert rig.lists == 2
-    assert count <= sync.UNLISTED_TURNS + 3
+    assert count <= segments.UNLISTED_TURNS + 3
 
 
 def test_a_wide_gap_behind_a_cursor_is_filled_from_the_whole_list() -> None:
-    names = [data_id(number) for number in range(sync.UNLISTED_LIMIT + 2)]
+    names = [data_id(number) for number in range(segments.UNLISTED_LIMIT + 2)]
     references: dict[SegmentId, list[SegmentId]] = {name: [] for name in names}
     references[names[-1]] = names[:-1]
     master = Master(dict.fromkeys(names, 100), references, names[-1:], names)
@@ -449,19 +449,19 @@ def wide(count: int) -> Master:
 def test_too_much_that_waits_is_the_fault_of_the_cursor_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sync, "WAITING_LIMIT", 3 * MAX_SEGMENT)
+    monkeypatch.setattr(segments, "WAITING_LIMIT", 3 * MAX_SEGMENT)
     master = wide(12)
     master.listing = master.whole[1:]
     rig = Rig(master, Store(master), first, cursor=True)
     rig.run()
-    assert rig.most_waiting > sync.WAITING_LIMIT
+    assert rig.most_waiting > segments.WAITING_LIMIT
     assert rig.lists == 2
 
 
 def test_too_much_that_waits_although_all_was_listed_is_the_master_s_fault(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sync, "WAITING_LIMIT", 3 * MAX_SEGMENT)
+    monkeypatch.setattr(segments, "WAITING_LIMIT", 3 * MAX_SEGMENT)
     master = wide(12)
     master.whole = [*master.whole[1:-1], master.whole[0], master.whole[-1]]
     with pytest.raises(ProtocolError, match="before what they refer to"):
@@ -488,12 +488,12 @@ def test_a_damaged_segment_is_asked_for_again_a_few_times(times: int) -> None:
     master = chain(3)
     master.corrupt = {master.whole[1]: times}
     rig = Rig(master, Store(master), last)
-    if times < sync.TRIES:
+    if times < segments.TRIES:
         rig.run()
     else:
         with pytest.raises(ProtocolError, match="3 times: its checksum is wrong"):
             rig.run()
-    assert rig.asked.count(master.whole[1]) == min(times + 1, sync.TRIES)
+    assert rig.asked.count(master.whole[1]) == min(times + 1, segments.TRIES)
 
 
 def test_a_segment_that_the_master_cannot_give_ends_it_by_name() -> None:
@@ -532,7 +532,7 @@ def test_what_is_listed_twice_is_asked_for_once() -> None:
 
 
 def test_a_closure_that_never_gets_whole_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sync, "ROUNDS", 5)
+    monkeypatch.setattr(segments, "ROUNDS", 5)
     transfer = Transfer(data_id(0), Window(MIB), cursor=False)
     transfer.list_ended()
     for _ in range(5):

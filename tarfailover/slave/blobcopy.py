@@ -1,0 +1,282 @@
+"""The external binaries of a copy: blocking, used from the slave's one thread.
+
+What a head needs is what the binary references of its segments say. That is looked up once
+for each segment, so that an increment costs what is new; all of it again after a start, and
+after a cleanup, which renumbers the segments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tarfailover.config import SlaveConfig
+from tarfailover.errors import DamagedStoreError, FormatError, StoreError
+from tarfailover.format.tar import TarName
+from tarfailover.ids import RecordId, SegmentId
+from tarfailover.repository.holders import Holders, holders
+from tarfailover.store import closure
+from tarfailover.store.blobs import BlobStore, Incoming, open_blob_store
+from tarfailover.store.blobs.missing import MAX_MISSING, NAME, Missing, MissingBlobs
+from tarfailover.store.blobs.needed import mentioned
+from tarfailover.store.durable import Disk
+from tarfailover.store.snapshot import Snapshot
+from tarfailover.store.writer import StoreWriter
+from tarfailover.sync import Unit
+
+LOOKED_UP = 2000
+"""Binaries that are looked for in one call: some tenths of a second on a cold disk."""
+STEP = 32 * 1024 * 1024
+"""Bytes of earlier attempts that are read in one call."""
+OPEN_FILES = 16
+"""Files on their way that are kept open."""
+SEARCH = 10.0
+"""Seconds for finding the paths that need what is missing."""
+
+
+class Chunk(NamedTuple):
+    """Bytes of a file as they came."""
+
+    blob: str
+    offset: int
+    data: bytes
+
+
+class Taken(NamedTuple):
+    """What became of what was handed over."""
+
+    stored: Sequence[str]
+    spoiled: Mapping[str, str]
+    """Files that were not what their ids say, and why."""
+    more: Sequence[Unit]
+    """What index blocks turned out to need."""
+    unfinished: Sequence[str]
+    """Files that want another call, so that none takes too long."""
+
+
+class BlobCopy:
+    """A blob store beside a copy; made by `open`."""
+
+    def __init__(
+        self, store: BlobStore, writer: StoreWriter, listed: MissingBlobs, *, shared: bool
+    ) -> None:
+        self.store = store
+        self.shared = shared
+        self.missing: Mapping[str, Missing] = listed.blobs
+        """What the head lacks, by id; replaced, never changed."""
+        self.checked_head: RecordId | None = None
+        """The head of which all was found, or is listed as missing."""
+        self._writer = writer
+        self._listed = listed
+        self._snapshot: Snapshot | None = None
+        self._names: tuple[TarName, ...] = ()
+        self._checked = bytearray()
+        """One byte a rank: 1 if what the segment mentions was looked up."""
+        self._ranks = np.empty(0, "i8")
+        self._count = 0
+        self._retry = self._whole = True
+        """Whether what is listed is looked for again, and whether all of the head is."""
+        self._ids: Iterator[str | bytes] = iter(())
+        self._refused: dict[str, str] = {}
+        self._partials: dict[str, int] = {}
+        self._open: dict[str, Incoming] = {}
+        self._parts: dict[str, list[str]] = {}
+        """By block, the binaries that it is a part of; where one is more than one file."""
+        self._left: dict[str, int] = {}
+        """Blocks that such a binary waits for."""
+        self._searched: tuple[object, Holders] = None, Holders()
+
+    @classmethod
+    def open(cls, config: SlaveConfig, writer: StoreWriter, disk: Disk) -> BlobCopy | None:
+        """The blob store of `config`, None if it names none.
+
+        Raises NotAStoreError, ConfigError, DamagedStoreError, StoreIOError.
+        """
+        if not config.blob_store:
+            return None
+        shared = config.blob_store_shared
+        path = Path(config.blob_store)
+        listed = MissingBlobs.load(writer.directory)
+        if listed.blob_store == str(path) and not _holds_anything(path):
+            # An empty directory is where a disk is not mounted any more, on another disk.
+            raise DamagedStoreError(
+                f"{path}: the binaries of this copy were here and are gone; is their disk "
+                f"mounted? To bring all of them anew, remove {writer.directory / NAME}"
+            )
+        kind = config.blob_store_kind
+        store = open_blob_store(path, kind, create=not shared, disk=disk)
+        return cls(store, writer, listed, shared=shared)
+
+    # looking up
+
+    def begin(self, head: SegmentId, retry: bool) -> None:
+        """Look up what the closure of `head` mentions; with `retry` also what is listed."""
+        self.end()
+        self._snapshot = snapshot = self._writer.snapshot()
+        self._count, self._retry = snapshot.count, retry
+        names = tuple(reader.name for reader in snapshot.tars.readers)
+        if names[: len(self._names)] != self._names:
+            self._checked = bytearray()
+        self._names, self._whole = names, not self._checked
+        self._ranks = closure.walk(snapshot, [head], self._checked).ranks
+        self._partials = {each.digest: each.size for each in self.store.partials()}
+        again: Iterable[str] = list(self.missing) if retry else ()
+        new = (mention.blob for mention in mentioned(snapshot, self._ranks))
+        self._ids = iter(chain(again, new))
+        self._refused, self._parts, self._left = {}, {}, {}
+
+    def look(self) -> list[Unit] | None:
+        """What is lacking of the next ids; None if all were looked up."""
+        ids = list(islice(self._ids, LOOKED_UP))
+        return [unit for raw in ids for unit in self._lacking(raw)] if ids else None
+
+    def _lacking(self, raw: str | bytes) -> list[Unit]:
+        try:
+            blob = self.store.parse(raw)
+        except FormatError as error:
+            shown = raw if isinstance(raw, str) else raw.decode("utf-8", "replace")
+            self._refused[shown] = error.what
+            return []
+        units = self.store.wanted(blob)
+        if units and units != [blob]:
+            self._left[blob.text] = len(units)
+            for unit in units:
+                self._parts.setdefault(unit.text, []).append(blob.text)
+        return [Unit(unit.text, unit.length, self._come(unit.text, unit.length)) for unit in units]
+
+    def _come(self, blob: str, size: int | None) -> int:
+        """Bytes of it that are here; of a file whose size nobody knows none are believed."""
+        (block,) = self.store.parse(blob).parts
+        return 0 if isinstance(block, bytes) or not size else self._partials.get(block.digest, 0)
+
+    # taking in
+
+    def take(self, chunks: Iterable[Chunk], complete: Sequence[str]) -> Taken:
+        """Write what came, then verify and store what is complete; raises StoreError."""
+        spoiled: dict[str, str] = {}
+        for chunk in chunks:
+            self._write(chunk)
+        stored: list[str] = []
+        more: list[Unit] = []
+        for place, blob in enumerate(complete):
+            incoming = self._incoming(blob)
+            if not incoming.catch_up(STEP):
+                return Taken(stored, spoiled, more, complete[place:])
+            try:
+                incoming.finish()
+            except FormatError as error:
+                spoiled[blob] = error.what
+                incoming.discard()
+            else:
+                stored.append(blob)
+                more += self._below(blob)
+            self._open.pop(blob).close()
+        return Taken(stored, spoiled, more, ())
+
+    def _write(self, chunk: Chunk) -> None:
+        incoming = self._incoming(chunk.blob)
+        if incoming.offset != chunk.offset:
+            # Only a file whose earlier part is not wanted is written from another place on.
+            incoming.restart()
+        incoming.write(chunk.data)
+
+    def _incoming(self, blob: str) -> Incoming:
+        known = self._open.pop(blob, None)
+        while known is None and len(self._open) >= OPEN_FILES:
+            self._open.pop(next(iter(self._open))).close()
+        self._open[blob] = known or self.store.incoming(self.store.parse(blob))
+        return self._open[blob]
+
+    def _below(self, block: str) -> list[Unit]:
+        """What the binaries need for which `block` was the last one that was known."""
+        found: list[Unit] = []
+        for blob in self._parts.pop(block, ()):
+            self._left[blob] -= 1
+            if not self._left[blob]:
+                del self._left[blob]
+                found += self._lacking(blob)
+        return found
+
+    def end(self) -> None:
+        """Let go of all; what has come of a file stays for the next attempt."""
+        self._ids = iter(())
+        for incoming in self._open.values():
+            incoming.close()
+        self._open = {}
+        if self._snapshot is not None:
+            self._snapshot.release()
+            self._snapshot = None
+
+    # what is missing
+
+    def settle(
+        self, head: RecordId, lacking: Mapping[str, str], seconds: Callable[[], float]
+    ) -> Mapping[str, Missing]:
+        """What `head` lacks, with the paths that need it, once nothing more can be brought.
+
+        `lacking` are files and why they cannot be had. Nothing is kept yet: see `keep`.
+        Raises DamagedStoreError if it is not some binaries that are missing, but all.
+        """
+        why = dict(self._refused)
+        for unit, reason in lacking.items():
+            why.update(dict.fromkeys(self._parts.get(unit, [unit]), reason))
+        self._doubt(len(why))
+        found, now = self._search(head, why, seconds), seconds()
+        missing = {} if self._whole or self._retry else dict(self.missing)
+        for blob, reason in why.items():
+            listed = tuple(found.paths.get(blob, ()))
+            since = self.missing[blob].since if blob in self.missing else now
+            missing[blob] = Missing(reason, listed, found.complete and not listed, since)
+        return missing
+
+    def _doubt(self, count: int) -> None:
+        path = self.store.path
+        if count and self.shared and not _holds_anything(path):
+            raise DamagedStoreError(f"{path}: this blob store is empty; is its disk mounted?")
+        if count > MAX_MISSING:
+            raise DamagedStoreError(
+                f"{count} binaries are missing, and {MAX_MISSING} can be listed: is the master's "
+                "blob_store the one of its repository?"
+            )
+
+    def _search(
+        self, head: RecordId, blobs: Mapping[str, str], seconds: Callable[[], float]
+    ) -> Holders:
+        """The paths of `blobs` in `head`; of the same question the same answer."""
+        key = head, frozenset(blobs)
+        if not blobs or self._searched[0] == key:
+            return self._searched[1] if blobs else Holders()
+        until = seconds() + SEARCH
+        try:
+            with self._writer.snapshot() as snapshot:
+                found = holders(snapshot, head, blobs, lambda: seconds() < until)
+        except (FormatError, StoreError):
+            # What is damaged is for `check --deep` to tell; here it hides some paths.
+            found = Holders()
+        self._searched = key, found
+        return found
+
+    def keep(self, head: RecordId, missing: Mapping[str, Missing]) -> None:
+        """All that `head` needs is here, or is in `missing`: remember it, durably."""
+        self.end()
+        own = not self.shared and _holds_anything(self.store.path)
+        listed = MissingBlobs(str(self.store.path) if own else "", dict(missing))
+        if listed != self._listed:
+            listed.save(self._writer.directory, self._writer.disk)
+            self._listed = listed
+        marks = np.zeros(self._count, "u1")
+        marks[: len(self._checked)] = np.frombuffer(self._checked, "u1")
+        marks[self._ranks] = 1
+        self._checked = bytearray(marks.tobytes())
+        self.missing, self.checked_head = listed.blobs, head
+
+
+def _holds_anything(path: Path) -> bool:
+    try:
+        return any(True for _ in path.iterdir())
+    except OSError:
+        return False

@@ -1,0 +1,395 @@
+"""Binaries beside the segments: a head moves once they are there, and not before."""
+
+from __future__ import annotations
+
+import errno
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from binaries import Both, holder, id_of
+from blob_samples import put, with_blobs
+from sides import served
+from stores import head_in, leaf
+
+from tarfailover.errors import StoreIOError
+from tarfailover.ids import RecordId
+from tarfailover.slave import status
+from tarfailover.slave.blobs import RETRY_AFTER
+from tarfailover.slave.report import report
+from tarfailover.store import journal
+from tarfailover.store.blobs import BLOCKS, DATA_STORE, BlobStore, Layout
+from tarfailover.store.blobs.missing import NAME, MissingBlobs
+from tarfailover.wire import messages as m
+
+ONE, TWO = b"one " * 300, b"two " * 700
+LARGE = random.Random(7).randbytes(3 * m.MAX_SLICE + 11)
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Iterator[Callable[..., Both]]:
+    made: list[Both] = []
+
+    def one(layout: Layout = DATA_STORE, **settings: Any) -> Both:
+        made.append(Both(tmp_path, layout, **settings))
+        return made[-1]
+
+    yield one
+    for each in made:
+        each.end()
+
+
+def head_of(sides: Both) -> RecordId | None:
+    """The head in the slave's journal, whether its store is open or not."""
+    path = sides.tmp_path / "copy" / "journal.log"
+    return next((line.head for line in journal.newest_first(path)), None)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[m.Blob]:
+    """The slices that masters were asked for."""
+    found: list[m.Blob] = []
+    decode = m.decode_request
+
+    def listening(frame: bytes) -> tuple[int, m.Request]:
+        number, message = decode(frame)
+        if isinstance(message, m.Blob):
+            found.append(message)
+        return number, message
+
+    monkeypatch.setattr(m, "decode_request", listening)
+    return found
+
+
+class TestPrivate:
+    def test_a_first_copy_and_then_only_what_is_new(
+        self, both: Callable[..., Both], asked: list[m.Blob]
+    ) -> None:
+        sides = both()
+        first = holder(1, [put(sides.theirs, ONE).text, put(sides.theirs, LARGE).text, "0x6869#2"])
+        sides.serve(first)
+        slave = sides.follow()
+        assert slave.state == status.IN_SYNC and slave.head == head_in(first.segment)
+        assert sides.has(ONE, LARGE)
+        assert [each.offset for each in asked] == [0, 0, *(m.MAX_SLICE * n for n in (1, 2, 3))]
+        asked.clear()
+        second = holder(2, [put(sides.theirs, TWO).text, id_of(ONE)], [first.segment])
+        sides.commit(second)
+        assert slave.head == head_in(second.segment)
+        assert [each.blob for each in asked] == [id_of(TWO)]
+        assert sides.has(TWO)
+        assert slave.service.transfer is not None
+        assert slave.service.transfer.progress().blobs == 1
+
+    def test_the_head_waits_for_them(self, both: Callable[..., Both]) -> None:
+        sides = both()
+        first = leaf(1)
+        sides.serve(first)
+        slave = sides.follow()
+        second = holder(2, [put(sides.theirs, LARGE).text], [first.segment])
+        sides.rig.link.master.held = True
+        sides.commit(second)
+        sides.rig.link.master.held = False
+        copy = slave.service.copy
+        assert copy is not None
+        sides.rig.until(lambda: copy.writer.contains(second.segment), "the segment")
+        while slave.head != head_in(second.segment):
+            assert slave.head == head_in(first.segment)
+            whole = sides.has(LARGE)
+            assert sides.rig.turn()
+        assert whole, "a turn before the head moved all was there"
+
+    def test_an_empty_one_and_the_same_one_many_times(
+        self, both: Callable[..., Both], asked: list[m.Blob]
+    ) -> None:
+        sides = both()
+        empty, one = put(sides.theirs, b"").text, put(sides.theirs, ONE).text
+        samples = [holder(1, [empty, one]), holder(2, [one, one], [])]
+        sides.serve(*samples, holder(3, [one], [each.segment for each in samples]))
+        assert sides.follow().state == status.IN_SYNC
+        assert sides.has(b"", ONE)
+        assert [each.blob for each in asked] == [one]
+
+    def test_blocks_of_a_file_blob_store(self, both: Callable[..., Both]) -> None:
+        sides = both(BLOCKS)
+        sides.serve(holder(1, [put(sides.theirs, ONE).text]))
+        assert sides.follow().state == status.IN_SYNC
+        assert sides.has(ONE)
+
+    @pytest.mark.parametrize("kind", ["file", "blocks"])
+    def test_a_store_of_real_oak(self, both: Callable[..., Both], kind: str) -> None:
+        sides = both(DATA_STORE if kind == "file" else BLOCKS)
+        store, blobs = with_blobs(kind, sides.tmp_path / "oak")
+        sides.store, sides.theirs = store, BlobStore(blobs, sides.theirs.layout)
+        sides.master = served(sides.rig, store, blob_store=str(blobs))
+        sides.master.factory.blobs = sides.theirs
+        assert sides.follow().state == status.IN_SYNC
+        theirs = {each.digest for each in sides.theirs.files()}
+        ours = {each.digest for each in sides.ours.files()}
+        assert ours and ours <= theirs
+
+    def test_turned_on_for_a_copy_that_is_there(
+        self, both: Callable[..., Both], asked: list[m.Blob]
+    ) -> None:
+        sides = both()
+        first = holder(1, [put(sides.theirs, ONE).text])
+        sides.serve(first)
+        settings, sides.settings = sides.settings, {}
+        sides.follow().stop()
+        assert not asked and not sides.ours.path.exists()
+        sides.settings = settings
+        slave = sides.follow()
+        assert "syncing" in slave.history
+        assert slave.state == status.IN_SYNC and sides.has(ONE)
+
+    def test_after_a_restart_what_was_lost_is_found(
+        self, both: Callable[..., Both], asked: list[m.Blob]
+    ) -> None:
+        sides = both()
+        sides.serve(holder(1, [put(sides.theirs, ONE).text, put(sides.theirs, TWO).text]))
+        sides.follow().stop()
+        asked.clear()
+        sides.ours.delete(id_of(ONE)[:64])
+        assert sides.follow().state == status.IN_SYNC
+        assert [each.blob for each in asked] == [id_of(ONE)]
+        assert sides.has(ONE, TWO)
+
+    def test_a_torn_file_is_brought_again(self, both: Callable[..., Both]) -> None:
+        sides = both()
+        sides.serve(holder(1, [put(sides.theirs, ONE).text]))
+        sides.follow().stop()
+        path = sides.ours.path / DATA_STORE.place(id_of(ONE)[:64])
+        path.write_bytes(ONE[:7])
+        assert sides.follow().state == status.IN_SYNC
+        assert sides.has(ONE)
+
+    def test_a_master_without_them_is_refused_only_if_one_is_needed(
+        self, both: Callable[..., Both]
+    ) -> None:
+        sides = both()
+        first = leaf(1)
+        sides.serve(first, blobs=False)
+        slave = sides.follow()
+        assert slave.state == status.IN_SYNC
+        sides.commit(holder(2, [id_of(ONE)], [first.segment]))
+        assert slave.state == status.REFUSED
+        assert "name its blob_store there" in slave.service.status.why
+        assert slave.head == head_in(first.segment)
+
+    def test_cut_anywhere_it_goes_on_from_there(
+        self, both: Callable[..., Both], asked: list[m.Blob]
+    ) -> None:
+        sides = both()
+        sides.serve(holder(1, [put(sides.theirs, LARGE).text]))
+        rig = sides.rig
+        master = rig.master
+        cuts = iter([400_000, 700_000, 900_000])
+
+        def cutting() -> Any:
+            made = master()  # type: ignore[misc]
+            cut = next(cuts, None)
+            if cut is not None:
+                rig.callLater(0, lambda: setattr(rig.link, "cut_after", cut))
+            return made
+
+        rig.master = cutting
+        slave = sides.follow()
+        rig.pass_time(30, step=1)
+        assert slave.state == status.IN_SYNC and sides.has(LARGE)
+        offsets = [each.offset for each in asked]
+        firsts = [one for one, before in zip(offsets[1:], offsets, strict=False) if one <= before]
+        assert len(firsts) >= 3
+        assert all(one > 0 for one in firsts), "nothing that came is asked for again"
+
+    def test_no_space_left_is_a_state_and_nothing_is_lost(
+        self, both: Callable[..., Both], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sides = both()
+        first = holder(1, [put(sides.theirs, ONE).text])
+        sides.serve(first)
+        slave = sides.follow()
+        disk = type(slave.service._keeper.disk)
+        write = disk.write
+        second = holder(2, [put(sides.theirs, LARGE).text], [first.segment])
+
+        def full(self: Any, fd: int, path: Path, *rest: Any) -> int:
+            if ".part" in path.name:
+                raise StoreIOError(f"{path}: no space") from OSError(errno.ENOSPC, "no space")
+            return write(self, fd, path, *rest)
+
+        monkeypatch.setattr(disk, "write", full)
+        sides.commit(second)
+        sides.rig.pass_time(5, step=1)
+        assert slave.state == status.FAILED
+        assert "no space" in slave.service.status.why
+        assert head_of(sides) == head_in(first.segment)
+        monkeypatch.undo()
+        sides.rig.pass_time(120, step=5)
+        assert slave.state == status.IN_SYNC
+        assert slave.head == head_in(second.segment) and sides.has(ONE, LARGE)
+
+    def test_a_disk_that_is_not_mounted_gets_no_second_copy(
+        self, both: Callable[..., Both]
+    ) -> None:
+        sides = both()
+        sides.serve(holder(1, [put(sides.theirs, ONE).text]))
+        sides.follow().stop()
+        sides.ours.delete(id_of(ONE)[:64])
+        slave = sides.follow()
+        (error,) = slave.fatal
+        assert "is their disk mounted?" in str(error)
+        slave.stop()
+        (sides.tmp_path / "copy" / NAME).unlink()
+        assert sides.follow().state == status.IN_SYNC
+
+
+class TestMissing:
+    def test_the_head_stays_and_the_paths_are_told(self, both: Callable[..., Both]) -> None:
+        sides = both()
+        put(sides.theirs, TWO)
+        first = leaf(1)
+        sides.serve(first)
+        slave = sides.follow()
+        second = holder(2, [id_of(ONE), id_of(TWO)], [first.segment])
+        sides.commit(second)
+        assert slave.state == status.FAILED
+        why = slave.service.status.why
+        assert f"head {head_in(second.segment)} needs 1 binaries" in why
+        assert id_of(ONE) in why and "--blobs=warn" in why
+        assert slave.head == head_in(first.segment)
+        assert sides.has(TWO), "the others came all the same"
+        assert len(sides.rig.links) == 1, "a missing binary is no fault of the connection"
+        put(sides.theirs, ONE)
+        sides.rig.pass_time(20, step=1)
+        assert slave.state == status.IN_SYNC
+        assert slave.head == head_in(second.segment) and sides.has(ONE)
+
+    def test_with_warn_it_goes_on_and_the_list_lasts(self, both: Callable[..., Both]) -> None:
+        sides = both(blobs="warn")
+        put(sides.theirs, TWO)
+        first = holder(1, [id_of(ONE), id_of(TWO)])
+        sides.serve(first)
+        slave = sides.follow()
+        assert slave.state == status.IN_SYNC
+        assert slave.head == head_in(first.segment)
+        found = report(slave.service)
+        assert found["blobs_missing"] == 1
+        assert found["missing_blobs"][0]["id"] == id_of(ONE)
+        slave.stop()
+        listed = MissingBlobs.load(sides.tmp_path / "copy")
+        assert list(listed.blobs) == [id_of(ONE)]
+        slave = sides.follow()
+        assert list(MissingBlobs.load(sides.tmp_path / "copy").blobs) == [id_of(ONE)]
+        put(sides.theirs, ONE)
+        sides.rig.pass_time(RETRY_AFTER + 25, step=5)
+        assert sides.has(ONE)
+        assert report(slave.service)["blobs_missing"] == 0
+        assert MissingBlobs.load(sides.tmp_path / "copy").blobs == {}
+        assert set(slave.history[2:]) <= {"in sync"}
+
+    def test_from_warn_back_to_require(self, both: Callable[..., Both]) -> None:
+        sides = both(blobs="warn")
+        put(sides.theirs, TWO)
+        first = holder(1, [id_of(ONE)])
+        sides.serve(first)
+        sides.follow().stop()
+        sides.settings["blobs"] = "require"
+        slave = sides.follow()
+        assert slave.state == status.FAILED and id_of(ONE) in slave.service.status.why
+        second = holder(2, [id_of(TWO)], [first.segment])
+        sides.commit(second)
+        sides.rig.pass_time(30, step=5)
+        assert slave.head == head_in(first.segment)
+        put(sides.theirs, ONE)
+        sides.rig.pass_time(30, step=1)
+        assert slave.head == head_in(second.segment) and sides.has(ONE, TWO)
+
+    @pytest.mark.parametrize(
+        "hostile",
+        [
+            "../../../../etc/passwd",
+            "/etc/passwd",
+            "a" * 64 + "#" + "9" * 40,
+            "A" * 64 + "#1",
+            "00112233-4455-6677-8899-aabbccddeeff-1700000000000#5",
+            b"\xff\xfe",
+            "0x6" + "#1",
+        ],
+    )
+    def test_a_hostile_id_is_told_and_becomes_no_path(
+        self, both: Callable[..., Both], hostile: str | bytes, asked: list[m.Blob]
+    ) -> None:
+        sides = both()
+        put(sides.theirs, ONE)
+        sides.serve(holder(1, [hostile, id_of(ONE)]))
+        slave = sides.follow()
+        assert slave.state == status.FAILED
+        assert slave.head is None and sides.has(ONE)
+        assert [each.blob for each in asked] == [id_of(ONE)]
+
+    @pytest.mark.parametrize("size", [0, 5, 100])
+    def test_a_master_with_another_length(self, both: Callable[..., Both], size: int) -> None:
+        sides = both()
+        blob = put(sides.theirs, ONE).text
+        (sides.theirs.path / DATA_STORE.place(blob[:64])).write_bytes(bytes(size))
+        sides.serve(holder(1, [blob]))
+        slave = sides.follow()
+        assert slave.state == status.FAILED and f"has {size} bytes" in slave.service.status.why
+
+    def test_a_master_whose_file_is_not_what_its_id_says(self, both: Callable[..., Both]) -> None:
+        sides = both()
+        blob = put(sides.theirs, LARGE).text
+        path = sides.theirs.path / DATA_STORE.place(blob[:64])
+        path.write_bytes(b"x" + LARGE[1:])
+        sides.serve(holder(1, [blob]))
+        slave = sides.follow()
+        assert slave.state == status.FAILED
+        assert "what the master has is not what its id says" in slave.service.status.why
+        assert not list(sides.ours.files()) and not list(sides.ours.partials())
+        path.write_bytes(LARGE)
+        sides.rig.pass_time(20, step=1)
+        assert slave.state == status.IN_SYNC and sides.has(LARGE)
+
+    def test_a_part_that_was_spoilt_here_is_brought_anew(self, both: Callable[..., Both]) -> None:
+        sides = both()
+        blob = put(sides.theirs, LARGE)
+        sides.ours.path.mkdir()
+        part = sides.ours.path / DATA_STORE.partial(blob.text[:64])
+        part.write_bytes(bytes(1_000_000))
+        sides.serve(holder(1, [blob.text]))
+        assert sides.follow().state == status.IN_SYNC
+        assert sides.has(LARGE) and not part.exists()
+
+
+class TestShared:
+    def test_it_is_only_looked_at(self, both: Callable[..., Both], asked: list[m.Blob]) -> None:
+        sides = both(blob_store_shared=True)
+        sides.settings["blob_store"] = str(sides.theirs.path)
+        put(sides.theirs, ONE)
+        before = sorted(sides.theirs.path.rglob("*"))
+        first = holder(1, [id_of(ONE)])
+        sides.serve(first)
+        slave = sides.follow()
+        assert slave.state == status.IN_SYNC and slave.head == head_in(first.segment)
+        second = holder(2, [id_of(TWO)], [first.segment])
+        sides.commit(second)
+        assert slave.state == status.FAILED
+        assert "not in the shared" in slave.service.status.why
+        assert slave.head == head_in(first.segment)
+        put(sides.theirs, TWO)
+        sides.rig.pass_time(20, step=1)
+        assert slave.state == status.IN_SYNC and slave.head == head_in(second.segment)
+        assert not asked
+        assert not [path for path in sides.theirs.path.iterdir() if path.name.startswith(".")]
+        assert before
+
+    def test_one_that_is_not_mounted(self, both: Callable[..., Both]) -> None:
+        sides = both(blob_store_shared=True, blobs="warn")
+        sides.serve(holder(1, [id_of(ONE)]))
+        (sides.tmp_path / "ours").mkdir()
+        slave = sides.follow()
+        assert slave.state == status.FAILED
+        assert "is its disk mounted?" in slave.service.status.why
+        assert head_of(sides) is None
