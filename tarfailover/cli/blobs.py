@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from tarfailover.cli import commands
+from tarfailover.cli import commands, missing
 from tarfailover.cli.commands import DIFFERS, Subparsers
 from tarfailover.cli.opening import (
     at_argument,
@@ -48,12 +48,13 @@ def declare(group: Subparsers) -> None:
         "blobs",
         help="Look at external binaries, or remove those that nobody needs",
         description="Binaries in a FileDataStore or FileBlobStore. `tarfailover blobs list "
-        "--help` and `tarfailover blobs gc --help` have examples.",
+        "--help` and the others have examples.",
         epilog=commands.exit_codes(commands.READING),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     _declare_list(actions)
+    missing.declare(actions)
     _declare_gc(actions)
 
 

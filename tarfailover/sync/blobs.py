@@ -67,7 +67,7 @@ class BlobProgress(NamedTuple):
     """As far as ids tell."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _File:
     """A file of which slices were asked for."""
 

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import errno
 import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from binaries import Both, holder, id_of
-from blob_samples import put, with_blobs
+from blob_samples import OAK_WALKED, put, with_blobs
+from content import external, write
 from sides import served
 from stores import head_in, leaf
 
+from tarfailover import repository
 from tarfailover.errors import StoreIOError
 from tarfailover.ids import RecordId
+from tarfailover.repository.builder import NodeBuilder
+from tarfailover.repository.commit import RepositoryWriter
+from tarfailover.repository.digest import content_digest
+from tarfailover.repository.values import Property
 from tarfailover.slave import status
 from tarfailover.slave.blobs import RETRY_AFTER
 from tarfailover.slave.report import report
@@ -47,6 +54,16 @@ def head_of(sides: Both) -> RecordId | None:
     return next((line.head for line in journal.newest_first(path)), None)
 
 
+def lose(store: BlobStore, digest: str) -> None:
+    """Remove a file, and the folders that are empty then."""
+    (path,) = [each.path for each in store.files() if each.digest == digest]
+    path.unlink()
+    for folder in path.parents:
+        if folder == store.path or any(folder.iterdir()):
+            break
+        folder.rmdir()
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[m.Blob]:
     """The slices that masters were asked for."""
@@ -61,6 +78,19 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[m.Blob]:
 
     monkeypatch.setattr(m, "decode_request", listening)
     return found
+
+
+KINDS = pytest.mark.parametrize("kind", ["file", "blocks"])
+
+
+def oaks(both: Callable[..., Both], kind: str, **settings: Any) -> Both:
+    """A master of a store that real Oak wrote, with its binaries."""
+    sides = both(DATA_STORE if kind == "file" else BLOCKS, **settings)
+    store, blobs = with_blobs(kind, sides.tmp_path / "oak")
+    sides.theirs = BlobStore(blobs, sides.theirs.layout)
+    sides.master = served(sides.rig, store, blob_store=str(blobs))
+    sides.master.factory.blobs = sides.theirs
+    return sides
 
 
 class TestPrivate:
@@ -118,17 +148,15 @@ class TestPrivate:
         assert sides.follow().state == status.IN_SYNC
         assert sides.has(ONE)
 
-    @pytest.mark.parametrize("kind", ["file", "blocks"])
+    @KINDS
     def test_a_store_of_real_oak(self, both: Callable[..., Both], kind: str) -> None:
-        sides = both(DATA_STORE if kind == "file" else BLOCKS)
-        store, blobs = with_blobs(kind, sides.tmp_path / "oak")
-        sides.store, sides.theirs = store, BlobStore(blobs, sides.theirs.layout)
-        sides.master = served(sides.rig, store, blob_store=str(blobs))
-        sides.master.factory.blobs = sides.theirs
+        sides = oaks(both, kind)
         assert sides.follow().state == status.IN_SYNC
         theirs = {each.digest for each in sides.theirs.files()}
         ours = {each.digest for each in sides.ours.files()}
         assert ours and ours <= theirs
+        with repository.open(sides.tmp_path / "copy", sides.ours.path) as opened:
+            assert content_digest(opened.head.super_root.state).sha256 == OAK_WALKED[kind]
 
     def test_turned_on_for_a_copy_that_is_there(
         self, both: Callable[..., Both], asked: list[m.Blob]
@@ -151,7 +179,7 @@ class TestPrivate:
         sides.serve(holder(1, [put(sides.theirs, ONE).text, put(sides.theirs, TWO).text]))
         sides.follow().stop()
         asked.clear()
-        sides.ours.delete(id_of(ONE)[:64])
+        lose(sides.ours, id_of(ONE)[:64])
         assert sides.follow().state == status.IN_SYNC
         assert [each.blob for each in asked] == [id_of(ONE)]
         assert sides.has(ONE, TWO)
@@ -236,7 +264,7 @@ class TestPrivate:
         sides = both()
         sides.serve(holder(1, [put(sides.theirs, ONE).text]))
         sides.follow().stop()
-        sides.ours.delete(id_of(ONE)[:64])
+        lose(sides.ours, id_of(ONE)[:64])
         slave = sides.follow()
         (error,) = slave.fatal
         assert "is their disk mounted?" in str(error)
@@ -361,6 +389,65 @@ class TestMissing:
         sides.serve(holder(1, [blob.text]))
         assert sides.follow().state == status.IN_SYNC
         assert sides.has(LARGE) and not part.exists()
+
+    @KINDS
+    def test_the_paths_that_need_it(self, both: Callable[..., Both], kind: str) -> None:
+        sides = oaks(both, kind)
+        victim = next(sides.theirs.files())
+        content = victim.path.read_bytes()
+        lose(sides.theirs, victim.digest)
+        slave = sides.follow()
+        assert slave.state == status.FAILED
+        why = slave.service.status.why
+        assert re.search(r"#?\w+ \(at .*/data", why), why
+        victim.path.parent.mkdir(parents=True, exist_ok=True)
+        victim.path.write_bytes(content)
+        sides.rig.pass_time(20, step=1)
+        assert slave.state == status.IN_SYNC
+
+    def test_one_that_no_node_holds_keeps_nothing(self, both: Callable[..., Both]) -> None:
+        sides = both()
+        put(sides.theirs, ONE)
+
+        def edit(top: NodeBuilder, writer: RepositoryWriter) -> None:
+            external(writer, id_of(TWO))
+            top.child("page").set("data", Property.of(external(writer, id_of(ONE))))
+
+        write(sides.store, edit)
+        sides.master = served(sides.rig, sides.store, blob_store=str(sides.theirs.path))
+        sides.master.factory.blobs = sides.theirs
+        slave = sides.follow()
+        assert slave.state == status.IN_SYNC and sides.has(ONE)
+        listed = MissingBlobs.load(sides.tmp_path / "copy").blobs
+        assert [(blob, each.unneeded) for blob, each in listed.items()] == [(id_of(TWO), True)]
+        put(sides.theirs, TWO)
+        sides.rig.pass_time(RETRY_AFTER + 25, step=5)
+        assert sides.has(TWO)
+        assert not MissingBlobs.load(sides.tmp_path / "copy").blobs
+
+    def test_paths_in_the_content_and_in_checkpoints(self, both: Callable[..., Both]) -> None:
+        sides = both(blobs="warn")
+        put(sides.theirs, TWO)
+
+        def edit(top: NodeBuilder, writer: RepositoryWriter) -> None:
+            lost = external(writer, id_of(ONE))
+            top.child("root").child("a/b").set("data", Property.of([lost, lost]))
+            kept = top.child("checkpoints").child("saved").child("root")
+            kept.child("old").set("jcr:data", Property.of(lost))
+            top.child("root").child("checkpoints").set("data", Property.of(lost))
+
+        write(sides.store, edit, top=True)
+        sides.master = served(sides.rig, sides.store, blob_store=str(sides.theirs.path))
+        sides.master.factory.blobs = sides.theirs
+        slave = sides.follow()
+        assert slave.state == status.IN_SYNC
+        (row,) = report(slave.service)["missing_blobs"]
+        assert sorted(row["paths"]) == [
+            "/a\\u002fb/data",
+            "/a\\u002fb/data",
+            "/checkpoints/data",
+            "checkpoint saved: /old/jcr:data",
+        ]
 
 
 class TestShared:
