@@ -21,12 +21,14 @@ from tarfailover.cli.opening import (
     context_document,
     count,
     opened,
+    outside,
+    outside_arguments,
     path_argument,
     properties_text,
 )
 from tarfailover.cli.output import Column, Output
 from tarfailover.cli.wording import Document, many, record_document, size
-from tarfailover.errors import ContentError, NotFoundError
+from tarfailover.errors import BlobMissingError, ContentError, NotFoundError
 from tarfailover.repository import Node, paths
 from tarfailover.repository.commit import RepositoryWriter
 from tarfailover.repository.exporting import export
@@ -81,13 +83,14 @@ def _declare_import(group: Subparsers) -> None:
         _import,
         "Store a tree that export printed, in one commit",
         description="Reads from the standard input. Nothing changes unless the whole tree came and "
-        "is what its last line says. The store must not be open elsewhere, and should be nobody's "
+        "is what its last line says. A binary that it only names must be in the blob store. "
+        "The store must not be open elsewhere, and should be nobody's "
         "copy: a slave's store that is written to has diverged.",
         examples=(
             f"tarfailover import {_EXAMPLE} /content/site < site.json",
             "tarfailover import --create /tmp/new / < content.json",
         ),
-        raises=(*WRITING, ContentError, NotFoundError),
+        raises=(*WRITING, ContentError, NotFoundError, BlobMissingError),
     )
     parser.add_argument("store", metavar="DIR", type=Path, help="a store that nobody writes")
     parser.add_argument("path", metavar="PATH", help="where; the node above must be there")
@@ -100,6 +103,7 @@ def _declare_import(group: Subparsers) -> None:
     parser.add_argument(
         "--create", action="store_true", help="make a new store if DIR is missing or empty"
     )
+    outside_arguments(parser)
 
 
 def _declare_du(group: Subparsers) -> None:
@@ -132,13 +136,14 @@ def _export(options: argparse.Namespace, output: Output) -> int:
 
 
 def _import(options: argparse.Namespace, output: Output) -> int:
+    place = outside(options)
     with (
         _input(options.input) as lines,
         # Without a head, if an import into a new store was refused before.
         StoreWriter.open(options.store, create=options.create, headless=options.create) as sink,
         output.busy("storing"),
     ):
-        writer = RepositoryWriter(sink, os.urandom, wid="import", now=_now_ms)
+        writer = RepositoryWriter(sink, os.urandom, wid="import", now=_now_ms, outside=place)
         found = import_tree(writer, lines, options.path, replace=options.replace)
     output.document(
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +11,12 @@ from pathlib import Path
 from tarfailover.cli import commands
 from tarfailover.cli.wording import Document, iso, record_document, size
 from tarfailover.errors import BlobMissingError, ContentError, NotFoundError, SegmentMissingError
+from tarfailover.format.segment import MAX_SEGMENT
 from tarfailover.repository import Node, NodeProperty, Repository, Revision, paths
 from tarfailover.repository import open as open_repository
 from tarfailover.repository.opened import FORMS
+from tarfailover.repository.record_writer import Outside
+from tarfailover.repository.records import MEDIUM_LIMIT
 from tarfailover.repository.values import ExternalBlob, StoredBlob, Value
 from tarfailover.store.blobs import KINDS, BlobStore, open_blob_store
 
@@ -79,6 +83,30 @@ def blob_store(options: argparse.Namespace, *, create: bool = False) -> BlobStor
     if directory is None:
         return None
     return open_blob_store(directory, options.blob_store_kind, create=create)
+
+
+def outside_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare where large binaries are stored."""
+    parser.add_argument(
+        "--blob-store",
+        type=Path,
+        metavar="DIR",
+        help="store large binaries there: a FileDataStore or a FileBlobStore",
+    )
+    kind_argument(parser)
+    parser.add_argument(
+        "--blob-store-from",
+        type=commands.number(0),
+        default=MEDIUM_LIMIT,
+        metavar="BYTES",
+        help=f"how large, from {MEDIUM_LIMIT} (default, as Oak) to {MAX_SEGMENT} bytes",
+    )
+
+
+def outside(options: argparse.Namespace) -> Outside | None:
+    """Where a command stores large binaries; None for segments."""
+    store = blob_store(options, create=True)
+    return None if store is None else Outside(store, os.urandom, options.blob_store_from)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tarfailover.cli import commands
 from tarfailover.cli.commands import WRITING, Subparsers
+from tarfailover.cli.opening import outside, outside_arguments
 from tarfailover.cli.output import Output
 from tarfailover.cli.wording import many, record_document
 from tarfailover.errors import ConfigError
@@ -32,6 +33,7 @@ def declare(group: Subparsers) -> None:
         examples=(
             "tarfailover sample /tmp/sample --nodes 20000 --binary-kib 512 --commits 3",
             "tarfailover sample /tmp/sample --append --nodes 100 --commits 1",
+            "tarfailover sample /tmp/sample --blob-store /tmp/blobs --blob-store-kind file",
         ),
         raises=WRITING,
     )
@@ -40,6 +42,7 @@ def declare(group: Subparsers) -> None:
     _number(parser, "--binary-kib", BINARY_KIB, "size of the binary that every 20th node carries")
     _number(parser, "--commits", COMMITS, "over how many commits to spread them", minimum=1)
     _number(parser, "--seed", 0, "what to make the content from")
+    outside_arguments(parser)
     parser.add_argument(
         "--append", action="store_true", help="add to the store that is in the directory"
     )
@@ -77,6 +80,7 @@ def _sample(options: argparse.Namespace, output: Output) -> int:
             commits=options.commits,
             seed=options.seed,
             progress=lambda done: progress(done, options.nodes),
+            outside=outside(options),
         )
     output.document(
         {

@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from tarfailover.errors import BlobMissingError, ContentError
+from tarfailover.format.blobid import shown
 from tarfailover.ids import NO_GENERATION, Generation, RecordId
 from tarfailover.repository.builder import NodeBuilder
 from tarfailover.repository.maps import MapWriter
 from tarfailover.repository.nodes import MIXIN_TYPES, PRIMARY_TYPE, NodeState
 from tarfailover.repository.reader import RecordReader
-from tarfailover.repository.record_writer import Readable, RecordWriter
+from tarfailover.repository.record_writer import Outside, Readable, RecordWriter
 from tarfailover.repository.records import Template, sort_properties
 from tarfailover.repository.segment_writer import Clock, SegmentSink, SegmentWriter
-from tarfailover.repository.values import Property, PropertyType, StoredBlob
+from tarfailover.repository.values import ExternalBlob, Property, PropertyType, StoredBlob
 
 ROOT = "root"
 CHECKPOINTS = "checkpoints"
@@ -39,9 +41,9 @@ class _Frame:
 class TreeWriter:
     """Writes builders as nodes, children first, without recursion."""
 
-    def __init__(self, segments: SegmentWriter) -> None:
-        self.reader = RecordReader(segments)
-        self.records = RecordWriter(segments)
+    def __init__(self, segments: SegmentWriter, outside: Outside | None = None) -> None:
+        self.reader = RecordReader(segments, None if outside is None else outside.store)
+        self.records = RecordWriter(segments, outside)
         self._maps = MapWriter(self.reader, segments.write, self.records.string)
 
     def write(self, top: NodeBuilder) -> NodeState:
@@ -178,18 +180,26 @@ class RepositoryWriter:
     """
 
     def __init__(
-        self, sink: SegmentSink, random: Callable[[int], bytes], *, wid: str, now: Clock
+        self,
+        sink: SegmentSink,
+        random: Callable[[int], bytes],
+        *,
+        wid: str,
+        now: Clock,
+        outside: Outside | None = None,
     ) -> None:
         """Write to `sink`; `random(n)` gives n bytes for ids, `wid` names the writer.
 
-        `now` gives the time of segments and of commits, milliseconds since 1970.
+        `now` gives the time of segments and of commits, milliseconds since 1970. Large
+        binaries go to the blob store `outside`.
 
         Raises SegmentMissingError or FormatError if the store's head cannot be read.
         """
         self._sink = sink
         self._now = now
+        self._outside = outside
         self._segments = SegmentWriter(sink, random, wid=wid, now=now)
-        self._tree = TreeWriter(self._segments)
+        self._tree = TreeWriter(self._segments, outside)
         head = sink.head
         self.head: NodeState | None = None if head is None else NodeState(self._tree.reader, head)
         self._segments.generation = self._next_generation(head)
@@ -200,6 +210,11 @@ class RepositoryWriter:
         current = self._tree.reader.generation(head.segment)
         return current._replace(compacted=False)
 
+    @property
+    def reader(self) -> RecordReader:
+        """Reads what was written, and external binaries."""
+        return self._tree.reader
+
     def super_root(self) -> NodeBuilder:
         """A builder over the head; in a fresh store, one with an empty `root`."""
         builder = NodeBuilder(self.head)
@@ -207,9 +222,25 @@ class RepositoryWriter:
             builder.child(ROOT)
         return builder
 
-    def blob(self, source: bytes | Readable) -> StoredBlob:
+    def blob(self, source: bytes | Readable) -> StoredBlob | ExternalBlob:
         """Store a binary now, to be named by properties of this or a later commit."""
         return self._tree.records.blob(source)
+
+    def external(self, blob_id: str) -> ExternalBlob:
+        """The binary `blob_id` of the blob store, to be named by properties.
+
+        Raises ContentError without a blob store, FormatError for an id that is none, and
+        BlobMissingError if it is not there.
+        """
+        if self._outside is None:
+            raise ContentError(f"the binary {shown(blob_id)} is in a blob store: say where it is")
+        blob = self._outside.store.parse(blob_id)
+        if not self._outside.store.has(blob):
+            raise BlobMissingError(
+                f"{self._outside.store.path} does not have the binary {shown(blob_id)}, or not all "
+                "of it: bring it there first"
+            )
+        return self._tree.records.external(blob_id)
 
     def write(self, builder: NodeBuilder) -> NodeState:
         """Write a finished subtree now, to be attached with `NodeBuilder.set_child`.

@@ -12,9 +12,9 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
-from tarfailover.errors import ContentError, NotFoundError
+from tarfailover.errors import BlobMissingError, ContentError, FormatError, NotFoundError
 from tarfailover.ids import RecordId
-from tarfailover.repository import paths
+from tarfailover.repository import binaries, paths
 from tarfailover.repository.builder import NodeBuilder
 from tarfailover.repository.commit import ROOT, RepositoryWriter
 from tarfailover.repository.digest import ContentDigest, Digester
@@ -87,6 +87,8 @@ class _TreeReader:
         self._lines = lines
         self._number = 0
         self._digester = Digester()
+        self._by_id = 0
+        """Bytes of binaries that were only named."""
         self._open: list[tuple[str, NodeBuilder]] = []
         self._state: NodeState | None = None
 
@@ -105,8 +107,9 @@ class _TreeReader:
         self._close(0)
         found = self._digester.result()
         said = [line.get(name) for name in ("nodes", "properties", "binary_bytes")]
-        if self._state is None or said != [found.nodes, found.properties, found.blob_bytes]:
-            raise self._wrong(f"{said} nodes, properties and bytes are said, {found[:3]} came")
+        came = [found.nodes, found.properties, found.blob_bytes - self._by_id]
+        if self._state is None or said != came:
+            raise self._wrong(f"{said} nodes, properties and bytes are said, {came} came")
         if line.get("sha256") not in (None, found.sha256):
             raise self._wrong(f"the digest is {found.sha256}, not {line['sha256']!r:.80}")
         if self._lines.readline(1):
@@ -187,14 +190,25 @@ class _TreeReader:
             self._digester.text(text)
             return text
         if isinstance(found, dict) and "external" in found:
-            raise self._wrong(
-                f"property {name!r:.80} is in an external blob store, and cannot be imported"
-            )
+            return self._external(name, found["external"])
         length = found.get("length") if isinstance(found, dict) else None
         if type(length) is not int or length < 0:
             raise self._wrong(f"a value of property {name!r:.80} is no binary")
         self._digester.binary(length)
         return self._writer.blob(_Data(self._pieces(length)))
+
+    def _external(self, name: str, blob_id: object) -> Value:
+        """A binary that is only named; it must be in the blob store."""
+        try:
+            blob = self._writer.external(self._text(blob_id))
+            length = binaries.length(self._writer.reader, blob)
+            self._by_id += length
+            self._digester.binary(length)
+            for piece in binaries.pieces(self._writer.reader, blob):
+                self._digester.data(piece)
+        except (ContentError, FormatError, BlobMissingError) as error:
+            raise self._wrong(f"property {name!r:.80}: {error}") from error
+        return blob
 
     def _pieces(self, length: int) -> Iterator[bytes]:
         """The bytes of a binary, a line each."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from tarfailover.errors import ContentError
-from tarfailover.format.segment import MAX_SEGMENT
+from tarfailover.errors import ConfigError, ContentError
+from tarfailover.format.segment import BLOB_ID, MAX_SEGMENT
 from tarfailover.ids import RecordId, SegmentId
 from tarfailover.repository.records import (
     BLOCK_SIZE,
@@ -18,6 +18,7 @@ from tarfailover.repository.records import (
     MAX_LIST,
     MEDIUM_LIMIT,
     SMALL_LIMIT,
+    Draft,
     Template,
     block_draft,
     bucket_draft,
@@ -28,10 +29,14 @@ from tarfailover.repository.records import (
     value_draft,
 )
 from tarfailover.repository.segment_writer import SegmentWriter
-from tarfailover.repository.values import Property, StoredBlob, Value
+from tarfailover.repository.values import ExternalBlob, Property, StoredBlob, Value
+from tarfailover.store.blobs import BlobStore, add
 
 CACHED_STRINGS = 32768
 CACHED_TEMPLATES = 8192
+
+MAX_SHORT_ID = 4095
+"""Bytes of a blob id that stands in its own record; a longer one is a string."""
 
 
 class Readable(Protocol):
@@ -39,6 +44,16 @@ class Readable(Protocol):
 
     def read(self, size: int, /) -> bytes:
         """At most `size` bytes, none only at the end."""
+
+
+class Outside(NamedTuple):
+    """Where binaries go that are not to lie in segments."""
+
+    store: BlobStore
+    random: Callable[[int], bytes]
+    """Gives so many bytes, for names of files that are on their way."""
+    smallest: int = MEDIUM_LIMIT
+    """Bytes from which on a binary goes there: 16512 as in Oak, up to 262144."""
 
 
 class ListWriter:
@@ -85,8 +100,14 @@ class ListWriter:
 class RecordWriter:
     """Writes values and node parts; short strings and templates are written once."""
 
-    def __init__(self, segments: SegmentWriter) -> None:
+    def __init__(self, segments: SegmentWriter, outside: Outside | None = None) -> None:
+        if outside is not None and not MEDIUM_LIMIT <= outside.smallest <= MAX_SEGMENT:
+            raise ConfigError(
+                f"binaries can go to a blob store from {MEDIUM_LIMIT} to {MAX_SEGMENT} bytes on, "
+                f"not from {outside.smallest}"
+            )
         self.segments = segments
+        self._outside = outside
         self._strings: dict[str, RecordId] = {}
         self._templates: dict[Template, RecordId] = {}
 
@@ -122,14 +143,20 @@ class RecordWriter:
         for address in range(MAX_SEGMENT - len(piece), MAX_SEGMENT, BLOCK_SIZE):
             blocks.add(RecordId(segment, address))
 
-    def blob(self, source: bytes | Readable) -> StoredBlob:
-        """Store a binary: inline below 16512 bytes, else in bulk segments, piece by piece."""
+    def blob(self, source: bytes | Readable) -> StoredBlob | ExternalBlob:
+        """Store a binary: inline below 16512 bytes, else in bulk segments, piece by piece.
+
+        With a place outside it goes there, durably, if it has as many bytes as that wants.
+        """
         if isinstance(source, bytes):
             return self._blob(io.BytesIO(source).read)
         return self._blob(source.read)
 
-    def _blob(self, read: Callable[[int], bytes]) -> StoredBlob:
+    def _blob(self, read: Callable[[int], bytes]) -> StoredBlob | ExternalBlob:
         piece = _read_fully(read, MAX_SEGMENT)
+        if self._outside is not None and len(piece) >= self._outside.smallest:
+            rest = _Rest(piece, read)
+            return self.external(add(self._outside.store, rest.read, self._outside.random).text)
         if len(piece) < MEDIUM_LIMIT:
             return StoredBlob(self.segments.write(value_draft(piece)), len(piece))
         blocks = ListWriter(self.segments)
@@ -140,6 +167,15 @@ class RecordWriter:
             piece = _read_fully(read, MAX_SEGMENT) if len(piece) == MAX_SEGMENT else b""
         draft = long_value_draft(length, blocks.finish())
         return StoredBlob(self.segments.write(draft), length)
+
+    def external(self, blob_id: str) -> ExternalBlob:
+        """Store the name of a binary that lies in a blob store."""
+        raw = blob_id.encode()
+        if len(raw) <= MAX_SHORT_ID:
+            draft = Draft(BLOB_ID, (0xE000 | len(raw)).to_bytes(2, "big") + raw)
+        else:
+            draft = Draft(BLOB_ID, b"\xf0", (self.string(blob_id),))
+        return ExternalBlob(self.segments.write(draft), blob_id)
 
     def list(self, records: Iterable[RecordId]) -> RecordId:
         """The id of the list of `records`, at least one."""
@@ -190,6 +226,21 @@ class RecordWriter:
     ) -> RecordId:
         """A NODE record; `children` is its map or its only child, `values` a list."""
         return self.segments.write(node_draft(template, children, values))
+
+
+class _Rest:
+    """A source of which the first piece was read already."""
+
+    def __init__(self, first: bytes, read: Callable[[int], bytes]) -> None:
+        self._first = first
+        self._read = read
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes, none only at the end."""
+        if not self._first:
+            return self._read(size)
+        taken, self._first = self._first[:size], self._first[size:]
+        return taken
 
 
 def _read_fully(read: Callable[[int], bytes], size: int) -> bytes:

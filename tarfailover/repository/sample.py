@@ -14,6 +14,7 @@ from tarfailover.repository.builder import NodeBuilder
 from tarfailover.repository.commit import CHECKPOINTS, ROOT, RepositoryWriter
 from tarfailover.repository.nodes import PRIMARY_TYPE, NodeState
 from tarfailover.repository.reader import RecordReader
+from tarfailover.repository.record_writer import Outside
 from tarfailover.repository.sample_content import (
     SAMPLE_DAY,
     UNSTRUCTURED,
@@ -54,6 +55,7 @@ def write_sample(
     commits: int,
     seed: int,
     progress: Callable[[int], None] | None = None,
+    outside: Outside | None = None,
 ) -> SampleResult:
     """Add a run of sample content to the store behind `writer`.
 
@@ -70,6 +72,8 @@ def write_sample(
     `nodes` and `binary_kib` are, as long as a commit's share of nodes is below millions.
     `progress` is called with the number of nodes done so far, once per 50 or so.
 
+    Large binaries go to the blob store `outside`, if there is one.
+
     Raises ConfigError for numbers out of range, and what the writer raises.
     """
     if nodes < 0 or binary_kib < 0 or commits < 1:
@@ -79,7 +83,9 @@ def write_sample(
         )
     # The numbers are mixed in too: other content must never get the same segment ids.
     origin = f"{seed} {nodes} {binary_kib} {commits} {writer.head or 'fresh'}"
-    run = _Run(writer, origin, binary_kib * 1024, progress or (lambda _: None))
+    if outside is not None:
+        origin += f" {outside.store.layout.kind} {outside.smallest}"
+    run = _Run(writer, origin, binary_kib * 1024, progress or (lambda _: None), outside)
     borders = [nodes * number // commits for number in range(commits + 1)]
     heads = [run.commit(number, *borders[number : number + 2]) for number in range(commits)]
     return SampleResult(heads[-1], run.name, nodes, commits)
@@ -89,7 +95,12 @@ class _Run:
     """One call of `write_sample`: a source of chance of known origin, a folder of its own."""
 
     def __init__(
-        self, sink: SegmentSink, origin: str, large: int, progress: Callable[[int], None]
+        self,
+        sink: SegmentSink,
+        origin: str,
+        large: int,
+        progress: Callable[[int], None],
+        outside: Outside | None,
     ) -> None:
         # Not for secrets: the whole point is that a seed gives the same repository.
         self._rng = random.Random(f"content of {origin}")  # noqa: S311
@@ -99,7 +110,7 @@ class _Run:
         self._time_ms = self._start_ms(sink)
         self.name = f"run {self._rng.getrandbits(32):08x}"
         self._writer = RepositoryWriter(
-            sink, ids.randbytes, wid="sample", now=lambda: self._time_ms
+            sink, ids.randbytes, wid="sample", now=lambda: self._time_ms, outside=outside
         )
 
     def _start_ms(self, sink: SegmentSink) -> int:

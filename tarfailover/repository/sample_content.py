@@ -15,9 +15,9 @@ from decimal import Decimal
 from tarfailover.repository.builder import NodeBuilder
 from tarfailover.repository.nodes import MIXIN_TYPES, PRIMARY_TYPE
 from tarfailover.repository.record_writer import Readable
-from tarfailover.repository.values import Property, PropertyType, Scalar, StoredBlob
+from tarfailover.repository.values import ExternalBlob, Property, PropertyType, Scalar, StoredBlob
 
-StoreBlob = Callable[[bytes | Readable], StoredBlob]
+StoreBlob = Callable[[bytes | Readable], StoredBlob | ExternalBlob]
 
 UNSTRUCTURED = Property.name("oak:Unstructured")
 

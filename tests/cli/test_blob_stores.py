@@ -165,3 +165,75 @@ def test_gc_refuses_what_oak_collects(tmp_path: Path, run_json: Json, run_text: 
     assert found["registered"] == ["repository-1"]
     code, lines = run_text(*gc, "--dry-run")
     assert code == 0 and "an Oak instance has registered here" in lines[0]
+
+
+# writing
+
+
+@KINDS
+@pytest.mark.parametrize("to", ["file", "blocks"])
+def test_an_import_stores_large_binaries_outside(
+    tmp_path: Path, run_json: Json, kind: str, to: str
+) -> None:
+    store, blobs = with_blobs(kind, tmp_path)
+    exported, new = tmp_path / "exported", tmp_path / "new"
+    export_to(exported, "--blob-store", blobs, store, "/content")
+    into = ("--blob-store", tmp_path / "newblobs", "--blob-store-kind", to)
+    code, found = run_json("import", "--create", new, "/content", "--input", exported, *into)
+    assert code == 0
+    _, expected = run_json("digest", store, "/content", "--blob-store", blobs)
+    assert found["sha256"] == expected["sha256"]
+    code, found = run_json("digest", new, "/content", *into)
+    assert (code, found["sha256"]) == (0, expected["sha256"])
+    _, listed = run_json("blobs", "list", new, *into)
+    assert (listed["count"], listed["missing"]) == (4, 0)
+    if to == kind:
+        _, before = run_json("blobs", "list", store, "--blob-store", blobs)
+        ids = [sorted(each["id"] for each in told["binaries"]) for told in (before, listed)]
+        assert ids[0] == ids[1]
+    assert run_json("check", "--deep", new, *into)[0] == 0
+    assert run_json("check", new)[0] == 0
+
+
+def export_to(path: Path, *arguments: object) -> None:
+    with path.open("w") as file, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdout", file)
+        assert main(["export", *map(str, arguments)]) == 0
+
+
+@KINDS
+def test_an_import_takes_binaries_by_their_ids(tmp_path: Path, run_json: Json, kind: str) -> None:
+    store, blobs = with_blobs(kind, tmp_path)
+    exported, new = tmp_path / "exported", tmp_path / "new"
+    export_to(exported, store, "/content")
+    command = ("import", "--create", "--input", exported, new, "/content")
+    code, found = run_json(*command)
+    assert code == 18 and "is in a blob store: say where it is" in found["error"]["message"]
+    code, found = run_json(*command, "--blob-store", blobs)
+    assert code == 0
+    _, expected = run_json("digest", store, "/content", "--blob-store", blobs)
+    assert found["sha256"] == expected["sha256"]
+    _, found = run_json("digest", new, "/content", "--blob-store", blobs)
+    assert found["sha256"] == expected["sha256"]
+    victim = next(open_blob_store(blobs).files())
+    victim.path.unlink()
+    code, found = run_json(*command, "--replace", "--blob-store", blobs)
+    assert code == 18 and "does not have the binary" in found["error"]["message"]
+
+
+@KINDS
+def test_a_sample_has_its_large_binaries_outside(tmp_path: Path, run_json: Json, kind: str) -> None:
+    def sample(name: str) -> tuple[Path, tuple[object, ...]]:
+        place = ("--blob-store", tmp_path / f"{name}blobs", "--blob-store-kind", kind)
+        size = ("--nodes", 60, "--binary-kib", 40, "--commits", 2)
+        assert run_json("sample", tmp_path / name, *size, *place)[0] == 0
+        return tmp_path / name, place
+
+    (one, blobs), (other, _) = sample("one"), sample("other")
+    assert all((other / each.name).read_bytes() == each.read_bytes() for each in one.iterdir())
+    _, found = run_json("blobs", "list", one, *blobs)
+    assert found["count"] > 3 and not found["missing"]
+    _, found = run_json("check", "--deep", one, *blobs)
+    assert not found["faults"] and found["external_bytes"] > 600_000
+    code, found = run_json("sample", tmp_path / "new", *blobs, "--blob-store-from", 100)
+    assert code == 2 and "from 16512 to 262144 bytes" in found["error"]["message"]

@@ -177,7 +177,10 @@ def node(properties: object, **more: object) -> bytes:
         ([HEAD, node({"x": {"type": "LONG", "value": 1}})], "1 is no text"),
         ([HEAD, node({"x": {"type": "BINARY", "value": "1"}})], "is no binary"),
         ([HEAD, node({"x": {"type": "BINARY", "value": {"length": -1}}})], "is no binary"),
-        ([HEAD, node({"x": {"type": "BINARY", "value": {"external": "i"}}})], "cannot be imported"),
+        (
+            [HEAD, node({"x": {"type": "BINARY", "value": {"external": "i"}}})],
+            "is in a blob store: say where",
+        ),
         ([HEAD, node({"x": {"type": "BINARY", "value": {"length": 5}}}), END], "is no text"),
         (
             [HEAD, node({"x": {"type": "BINARY", "value": {"length": 2}}}), b'{"data":"YWJj"}\n'],

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import io
+import random
 from pathlib import Path
 
 import pytest
 from blob_samples import OAK_WALKED, with_blobs
+from repository_models import MemorySink
+from stores import QuickDisk
 
 from tarfailover import repository
-from tarfailover.errors import BlobMissingError, ConfigError, ContentError, DamagedStoreError
-from tarfailover.repository import Binary, Repository
+from tarfailover.errors import (
+    BlobMissingError,
+    ConfigError,
+    ContentError,
+    DamagedStoreError,
+    FormatError,
+)
+from tarfailover.repository import Binary, Node, Repository
+from tarfailover.repository.commit import RepositoryWriter
 from tarfailover.repository.deepcheck import Books, Counts, Damage, DeepCheck
 from tarfailover.repository.digest import content_digest
 from tarfailover.repository.exporting import export
+from tarfailover.repository.nodes import NodeState
+from tarfailover.repository.reader import RecordReader
+from tarfailover.repository.record_writer import Outside
 from tarfailover.repository.usage import usage
-from tarfailover.store.blobs import open_blob_store
+from tarfailover.repository.values import Property
+from tarfailover.store.blobs import BLOCKS, DATA_STORE, BlobStore, Layout, open_blob_store
 
 KINDS = pytest.mark.parametrize("kind", ["file", "blocks"])
 
@@ -172,3 +186,77 @@ def test_a_check_stops_within_a_binary_and_each_is_read_once(tmp_path: Path) -> 
             finished, runs = check.finished, runs + 1
         assert runs > 3
         assert (books.counts.external, books.counts.external_bytes) == (4, 75296)
+
+
+# writing
+
+
+@pytest.mark.parametrize("layout", [DATA_STORE, BLOCKS], ids=["file", "blocks"])
+def test_large_binaries_go_outside_and_small_ones_do_not(tmp_path: Path, layout: Layout) -> None:
+    store = BlobStore(tmp_path, layout, QuickDisk())
+    sink = MemorySink()
+    writer = RepositoryWriter(
+        sink,
+        random.Random(5).randbytes,
+        wid="test",
+        now=lambda: 1,
+        outside=Outside(store, random.Random(6).randbytes, 20_000),
+    )
+    contents = [bytes([size & 255]) * size for size in (0, 16_511, 16_512, 19_999, 20_000, 700_000)]
+    root = writer.super_root()
+    for content in contents:
+        # As a stream, and as bytes in a property.
+        root.child(f"stream{len(content)}").set("b", Property.of(writer.blob(io.BytesIO(content))))
+        root.child(f"bytes{len(content)}").set("b", Property.of(content))
+    head = writer.commit(root)
+    top = Node(NodeState(RecordReader(sink, store), head))
+    for content in contents:
+        for how in ("stream", "bytes"):
+            binary = top.node(f"{how}{len(content)}").properties["b"].binary
+            assert binary.read() == content
+            assert (binary.blob_id is not None) == (len(content) >= 20_000)
+    assert len({each.digest for each in store.files()}) == 2
+
+
+def test_long_ids_stand_in_strings_of_their_own(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path, BLOCKS, QuickDisk())
+    sink = MemorySink()
+    outside = Outside(store, random.Random(6).randbytes)
+    writer = RepositoryWriter(
+        sink, random.Random(5).randbytes, wid="test", now=lambda: 1, outside=outside
+    )
+    ids = ["00" + varint + "61" * size for size, varint in ((2046, "fe0f"), (2045, "fd0f"))]
+    assert [len(each) for each in ids] == [4098, 4096]
+    ids += ["00fc0f" + "61" * 2044, "000161"]
+    root = writer.super_root()
+    for number, blob_id in enumerate(ids):
+        root.child(f"n{number}").set("b", Property.of(writer.external(blob_id)))
+    top = Node(NodeState(RecordReader(sink, store), writer.commit(root)))
+    for number, blob_id in enumerate(ids):
+        binary = top.node(f"n{number}").properties["b"].binary
+        assert (binary.blob_id, binary.length) == (blob_id, binary.length)
+        assert binary.read() == b"a" * (binary.length or 0)
+
+
+@pytest.mark.parametrize(
+    ("blob_id", "error"),
+    [("../../x", FormatError), ("a" * 64 + "#5", BlobMissingError)],
+)
+def test_what_is_no_binary_of_the_store_cannot_be_named(
+    tmp_path: Path, blob_id: str, error: type[Exception]
+) -> None:
+    outside = Outside(BlobStore(tmp_path, DATA_STORE, QuickDisk()), random.Random(6).randbytes)
+    writer = RepositoryWriter(
+        MemorySink(), random.Random(5).randbytes, wid="test", now=lambda: 1, outside=outside
+    )
+    with pytest.raises(error):
+        writer.external(blob_id)
+
+
+@pytest.mark.parametrize("smallest", [0, 16_511, 262_145])
+def test_the_limit_has_limits(tmp_path: Path, smallest: int) -> None:
+    outside = Outside(BlobStore(tmp_path, DATA_STORE), random.Random(6).randbytes, smallest)
+    with pytest.raises(ConfigError, match="from 16512 to 262144 bytes on"):
+        RepositoryWriter(
+            MemorySink(), random.Random(5).randbytes, wid="test", now=lambda: 1, outside=outside
+        )

@@ -1,5 +1,6 @@
 """External binaries: blob stores as directories, Jackrabbit's FileDataStore and FileBlobStore."""
 
+from tarfailover.store.blobs.adding import add
 from tarfailover.store.blobs.incoming import Incoming
 from tarfailover.store.blobs.layout import BLOCKS, DATA_STORE, Layout
 from tarfailover.store.blobs.opening import KINDS, open_blob_store, recognise
@@ -13,6 +14,7 @@ __all__ = [
     "Incoming",
     "Layout",
     "Stored",
+    "add",
     "open_blob_store",
     "recognise",
 ]

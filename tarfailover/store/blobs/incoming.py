@@ -43,7 +43,9 @@ ATTEMPTS = 8
 class Incoming:
     """See the module; made by `BlobStore.incoming`, to be closed, or used with ``with``."""
 
-    def __init__(self, store: BlobStore, block: Block, disk: Disk, path: Path, fd: int) -> None:
+    def __init__(
+        self, store: BlobStore, block: Block, disk: Disk, path: Path, fd: int, *, named: bool
+    ) -> None:
         self._store = store
         self._disk = disk
         self._path = path
@@ -51,17 +53,21 @@ class Incoming:
         self._hasher = hashing.hasher_for(block.digest)
         self._hashed = 0
         self.digest = block.digest
+        self._named = named
         self.length = block.size
         """Bytes of the whole; None if nobody knows."""
         self.offset = os.fstat(fd).st_size
         """Bytes that have come, in earlier attempts too: the next to be written."""
 
     @classmethod
-    def open(cls, store: BlobStore, block: Block, disk: Disk) -> Incoming:
-        """Go on with what has come of `block`, or begin; see `BlobStore.incoming`."""
+    def open(cls, store: BlobStore, block: Block, disk: Disk, *, named: bool = True) -> Incoming:
+        """Go on with what has come of `block`, or begin; see `BlobStore.incoming`.
+
+        Unless `named` its digest is not known yet, and that of `block` is but a token.
+        """
         disk.make_directory(store.path)
         path = store.path / store.layout.partial(block.digest)
-        found = cls(store, block, disk, path, _locked(disk, path))
+        found = cls(store, block, disk, path, _locked(disk, path), named=named)
         if found.offset > found.limit:
             found.restart()
         return found
@@ -113,6 +119,8 @@ class Incoming:
             )
         while not self.catch_up():
             pass
+        if not self._named:
+            self.digest = self._hasher.hexdigest()
         if self._hasher.hexdigest() != self.digest:
             self.discard()
             raise FormatError(

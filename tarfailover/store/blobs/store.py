@@ -273,6 +273,13 @@ class BlobStore:
         block = block._replace(size=blob.length if length is None else length)
         return Incoming.open(self, block, self._disk)
 
+    def unnamed(self, token: str) -> Incoming:
+        """Begin to store content of which nobody knows the digest yet; see `adding`.
+
+        `token` are 64 random hex digits.
+        """
+        return Incoming.open(self, Block(token, None), self._disk, named=False)
+
     # all files
 
     def files(self) -> Iterator[Stored]:
