@@ -89,7 +89,12 @@ def test_what_is_written_is_read(value: object) -> None:
     if isinstance(value, dt.datetime) and value.utcoffset().seconds % 60:
         return
     [text] = written.values
-    assert python_value(written.type, text) == value
+    found = python_value(written.type, text)
+    if isinstance(value, dt.datetime) and isinstance(found, dt.datetime):
+        # Python calls no two times equal of which one stands in an hour that comes twice.
+        assert found.timestamp() == value.timestamp()
+    else:
+        assert found == value
 
 
 @settings(max_examples=50)
