@@ -7,7 +7,8 @@ after a cleanup, which renumbers the segments.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ import numpy as np
 
 from tarfailover.config import SlaveConfig
 from tarfailover.errors import DamagedStoreError, FormatError, StoreError
-from tarfailover.format.tar import TarName
+from tarfailover.format import blobid
 from tarfailover.ids import RecordId, SegmentId
 from tarfailover.repository.holders import Holders, holders
 from tarfailover.store import closure
@@ -25,6 +26,7 @@ from tarfailover.store.blobs.missing import MAX_MISSING, NAME, Missing, MissingB
 from tarfailover.store.blobs.needed import mentioned
 from tarfailover.store.durable import Disk
 from tarfailover.store.snapshot import Snapshot
+from tarfailover.store.tarreader import TarReader
 from tarfailover.store.writer import StoreWriter
 from tarfailover.sync import Unit
 
@@ -34,8 +36,23 @@ STEP = 32 * 1024 * 1024
 """Bytes of earlier attempts that are read in one call."""
 OPEN_FILES = 16
 """Files on their way that are kept open."""
+MAX_REFUSED = 16 * 1024 * 1024
+"""Characters of ids of unknown form, all together."""
+LONGEST = 10_000
+"""Characters of an id that is listed; those of a FileBlobStore can have 8192."""
 SEARCH = 10.0
 """Seconds for finding the paths that need what is missing."""
+
+
+class Look(Enum):
+    """What is looked up."""
+
+    NEW = "new"
+    """What segments mention that were not looked at before."""
+    AGAIN = "again"
+    """That, and what is listed as missing."""
+    ALL = "all"
+    """All that the head mentions."""
 
 
 class Chunk(NamedTuple):
@@ -73,15 +90,17 @@ class BlobCopy:
         self._writer = writer
         self._listed = listed
         self._snapshot: Snapshot | None = None
-        self._names: tuple[TarName, ...] = ()
+        self._readers: tuple[TarReader, ...] = ()
+        """The tars whose segments have the ranks of `_checked`."""
         self._checked = bytearray()
         """One byte a rank: 1 if what the segment mentions was looked up."""
         self._ranks = np.empty(0, "i8")
         self._count = 0
-        self._retry = self._whole = True
+        self._again = self._whole = True
         """Whether what is listed is looked for again, and whether all of the head is."""
         self._ids: Iterator[str | bytes] = iter(())
         self._refused: dict[str, str] = {}
+        self._refused_size = 0
         self._partials: dict[str, int] = {}
         self._open: dict[str, Incoming] = {}
         self._parts: dict[str, list[str]] = {}
@@ -113,21 +132,24 @@ class BlobCopy:
 
     # looking up
 
-    def begin(self, head: SegmentId, retry: bool) -> None:
-        """Look up what the closure of `head` mentions; with `retry` also what is listed."""
+    def begin(self, head: SegmentId, look: Look) -> None:
+        """Look up what the closure of `head` mentions, and what is listed, as `look` says."""
         self.end()
         self._snapshot = snapshot = self._writer.snapshot()
-        self._count, self._retry = snapshot.count, retry
-        names = tuple(reader.name for reader in snapshot.tars.readers)
-        if names[: len(self._names)] != self._names:
+        readers = snapshot.tars.readers
+        if look is Look.ALL or readers[: len(self._readers)] != self._readers:
             self._checked = bytearray()
-        self._names, self._whole = names, not self._checked
+        self._count, self._readers = snapshot.count, readers
+        self._whole, self._again = not self._checked, look is not Look.NEW
         self._ranks = closure.walk(snapshot, [head], self._checked).ranks
         self._partials = {each.digest: each.size for each in self.store.partials()}
-        again: Iterable[str] = list(self.missing) if retry else ()
-        new = (mention.blob for mention in mentioned(snapshot, self._ranks))
-        self._ids = iter(chain(again, new))
-        self._refused, self._parts, self._left = {}, {}, {}
+        again: Iterable[str] = list(self.missing) if self._again and not self._whole else ()
+        self._ids = chain(again, self._mentions(snapshot))
+        self._refused, self._refused_size, self._parts, self._left = {}, 0, {}, {}
+
+    def _mentions(self, snapshot: Snapshot) -> Iterator[bytes]:
+        for mention in mentioned(snapshot, self._ranks):
+            yield mention.blob
 
     def look(self) -> list[Unit] | None:
         """What is lacking of the next ids; None if all were looked up."""
@@ -138,8 +160,9 @@ class BlobCopy:
         try:
             blob = self.store.parse(raw)
         except FormatError as error:
-            shown = raw if isinstance(raw, str) else raw.decode("utf-8", "replace")
-            self._refused[shown] = error.what
+            self._refuse(raw if isinstance(raw, str) else raw.decode("utf-8", "replace"), error)
+            return []
+        if blob.text in self._left:
             return []
         units = self.store.wanted(blob)
         if units and units != [blob]:
@@ -147,6 +170,17 @@ class BlobCopy:
             for unit in units:
                 self._parts.setdefault(unit.text, []).append(blob.text)
         return [Unit(unit.text, unit.length, self._come(unit.text, unit.length)) for unit in units]
+
+    def _refuse(self, blob: str, error: FormatError) -> None:
+        """Remember an id of unknown form; raises DamagedStoreError for too many of them."""
+        self._refused[blob] = error.what
+        self._refused_size += len(blob)
+        if len(self._refused) > MAX_MISSING or self._refused_size > MAX_REFUSED:
+            layout = self.store.layout
+            raise DamagedStoreError(
+                f"{len(self._refused)} ids of binaries are none of a {layout.what}, such as "
+                f"{blobid.shown(blob)}; is blob_store_kind {layout.kind!r} right?"
+            )
 
     def _come(self, blob: str, size: int | None) -> int:
         """Bytes of it that are here; of a file whose size nobody knows none are believed."""
@@ -225,12 +259,18 @@ class BlobCopy:
         for unit, reason in lacking.items():
             why.update(dict.fromkeys(self._parts.get(unit, [unit]), reason))
         self._doubt(len(why))
-        found, now = self._search(head, why, seconds), seconds()
-        missing = {} if self._whole or self._retry else dict(self.missing)
+        # Of what is only looked for again it is known who needs it.
+        known = {} if self._whole else self.missing
+        found = self._search(head, why.keys() - known.keys(), seconds)
+        missing = {} if self._whole or self._again else dict(self.missing)
         for blob, reason in why.items():
+            before = self.missing.get(blob)
+            since = before.since if before else seconds()
             listed = tuple(found.paths.get(blob, ()))
-            since = self.missing[blob].since if blob in self.missing else now
-            missing[blob] = Missing(reason, listed, found.complete and not listed, since)
+            unneeded = found.complete and not listed
+            if blob in known:
+                listed, unneeded = known[blob].paths, known[blob].unneeded
+            missing[_cut(blob)] = Missing(reason, listed, unneeded, since)
         return missing
 
     def _doubt(self, count: int) -> None:
@@ -244,7 +284,7 @@ class BlobCopy:
             )
 
     def _search(
-        self, head: RecordId, blobs: Mapping[str, str], seconds: Callable[[], float]
+        self, head: RecordId, blobs: Collection[str], seconds: Callable[[], float]
     ) -> Holders:
         """The paths of `blobs` in `head`; of the same question the same answer."""
         key = head, frozenset(blobs)
@@ -273,6 +313,11 @@ class BlobCopy:
         marks[self._ranks] = 1
         self._checked = bytearray(marks.tobytes())
         self.missing, self.checked_head = listed.blobs, head
+
+
+def _cut(blob: str) -> str:
+    """An id as it is listed: one that is no id may be of any length."""
+    return blob if len(blob) <= LONGEST else blob[:LONGEST] + "…"
 
 
 def _holds_anything(path: Path) -> bool:

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from tarfailover.errors import LinkError, PeerError
 from tarfailover.ids import SegmentId
-from tarfailover.slave.blobcopy import BlobCopy, Chunk, Taken
+from tarfailover.slave.blobcopy import BlobCopy, Chunk, Look, Taken
 from tarfailover.slave.link import Link
 from tarfailover.slave.pull import BACKLOG_HIGH, BACKLOG_LOW, InThread
 from tarfailover.sync import BlobTransfer, Slice, Unit, Window
@@ -35,7 +35,7 @@ class BlobPull:
 
     `done` fires with the files that cannot be had, and why: {} if all is there. It fails with
     a LinkError or a StoreError; what came of a file stays, and the next attempt goes on there.
-    With `retry`, what is listed as missing is looked for once more.
+    `look` says what is looked up.
     """
 
     log = Logger()
@@ -47,15 +47,14 @@ class BlobPull:
         in_thread: InThread,
         head: SegmentId,
         window: Window,
-        *,
-        retry: bool,
+        look: Look,
     ) -> None:
         self.done: Deferred[Mapping[str, str]] = Deferred(self._cancelled)
         self._link = link
         self._copy = copy
         self._in_thread = in_thread
         self._head = head
-        self._retry = retry
+        self._look_for = look
         self._transfer = BlobTransfer(window, link.blob_step)
         self._chunks: list[Chunk] = []
         self._complete: list[str] = []
@@ -68,7 +67,7 @@ class BlobPull:
 
     def start(self) -> Deferred[Mapping[str, str]]:
         """Begin; returns `done`."""
-        begun = self._in_thread(self._copy.begin, self._head, self._retry)
+        begun = self._in_thread(self._copy.begin, self._head, self._look_for)
         begun.addCallback(self._look).addErrback(self._fail)
         return self.done
 

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from tarfailover.errors import BlobMissingError
 from tarfailover.ids import RecordId
-from tarfailover.slave.blobcopy import BlobCopy
+from tarfailover.slave.blobcopy import BlobCopy, Look
 from tarfailover.slave.blobpull import BlobPull
 from tarfailover.slave.link import Link
 from tarfailover.slave.pull import InThread
@@ -69,10 +69,13 @@ class Blobs:
         Raises BlobMissingError unless all of it is here, or `warn` and it is listed; and
         LinkError, StoreError.
         """
-        retry = self._is_time or not warn
-        if retry:
+        look = Look.AGAIN if self._is_time else Look.NEW
+        if not warn and any(not each.unneeded for each in copy.missing.values()):
+            # Until now a head could be set without them; what this one needs must be there.
+            look = Look.ALL
+        if self._is_time:
             self._again_at = self._seconds() + RETRY_AFTER
-        self._pull = BlobPull(link, copy, in_thread, head.segment, self._window, retry=retry)
+        self._pull = BlobPull(link, copy, in_thread, head.segment, self._window, look)
         lacking = await self._pull.start()
         missing = await in_thread(copy.settle, head, lacking, self._seconds)
         needed = {blob: each for blob, each in missing.items() if not each.unneeded}

@@ -26,7 +26,7 @@ from tarfailover.errors import PeerError
 from tarfailover.sync.window import Window
 from tarfailover.wire.messages import ErrorCode
 
-LEAST_COST = 4096
+LEAST_COST = 16 * 1024
 """Bytes of the window that a slice takes at the least: requests are not for nothing."""
 TRIES = 2
 """Times that a file is brought whose bytes are not what its id says: what came before may

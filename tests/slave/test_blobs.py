@@ -18,7 +18,7 @@ from stores import head_in, leaf
 
 from tarfailover import repository
 from tarfailover.errors import StoreIOError
-from tarfailover.ids import RecordId
+from tarfailover.ids import Generation, RecordId
 from tarfailover.repository.builder import NodeBuilder
 from tarfailover.repository.commit import RepositoryWriter
 from tarfailover.repository.digest import content_digest
@@ -480,3 +480,83 @@ class TestShared:
         assert slave.state == status.FAILED
         assert "is its disk mounted?" in slave.service.status.why
         assert head_of(sides) is None
+
+
+class TestLookups:
+    """What is looked up again, and what is not."""
+
+    def test_an_increment_costs_what_is_new(
+        self, both: Callable[..., Both], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sides = both()
+        first = holder(1, [put(sides.theirs, bytes([n])).text for n in range(50)])
+        sides.serve(first)
+        slave = sides.follow()
+        looked: list[str] = []
+        wanted = BlobStore.wanted
+
+        def counting(self: BlobStore, blob: Any) -> Any:
+            looked.append(blob.text)
+            return wanted(self, blob)
+
+        monkeypatch.setattr(BlobStore, "wanted", counting)
+        second = holder(2, [put(sides.theirs, ONE).text], [first.segment])
+        sides.commit(second)
+        assert slave.head == head_in(second.segment) and looked == [id_of(ONE)]
+        third = leaf(3, [second.segment])
+        sides.commit(third, "data00002a.tar")
+        assert slave.head == head_in(third.segment) and looked == [id_of(ONE)]
+
+    def test_with_warn_what_is_listed_is_not_searched_for_again(
+        self, both: Callable[..., Both], monkeypatch: pytest.MonkeyPatch, asked: list[m.Blob]
+    ) -> None:
+        sides = both(blobs="warn")
+        put(sides.theirs, TWO)
+        first = holder(1, [id_of(ONE)])
+        sides.serve(first)
+        slave = sides.follow()
+        searched: list[object] = []
+        monkeypatch.setattr(
+            "tarfailover.slave.blobcopy.holders", lambda *args: searched.append(args)
+        )
+        asked.clear()
+        second = holder(2, [id_of(TWO)], [first.segment])
+        sides.commit(second)
+        assert slave.head == head_in(second.segment)
+        assert [each.blob for each in asked] == [id_of(TWO)]
+        sides.rig.pass_time(RETRY_AFTER + 25, step=5)
+        assert [each.blob for each in asked] == [id_of(TWO), id_of(ONE)]
+        assert list(MissingBlobs.load(sides.tmp_path / "copy").blobs) == [id_of(ONE)]
+        assert not searched and slave.state == status.IN_SYNC
+
+    def test_too_many_ids_of_another_kind(self, both: Callable[..., Both]) -> None:
+        sides = both(blobs="warn")
+        samples = [holder(n, [f"{n:02}{k:062}zz".encode() for k in range(1001)]) for n in range(10)]
+        sides.serve(*samples, leaf(99, [each.segment for each in samples]))
+        slave = sides.follow()
+        assert slave.state == status.FAILED
+        assert "blob_store_kind 'file' right?" in slave.service.status.why
+
+    def test_more_missing_than_can_be_listed(self, both: Callable[..., Both]) -> None:
+        sides = both(blobs="warn")
+        put(sides.theirs, ONE)
+        samples = [holder(n, [f"{n:02}{k:062}#1".encode() for k in range(1001)]) for n in range(10)]
+        sides.serve(*samples, leaf(99, [each.segment for each in samples]))
+        slave = sides.follow()
+        assert slave.state == status.FAILED
+        assert "10010 binaries are missing, and 10000 can be" in slave.service.status.why
+
+    def test_after_a_cleanup_all_is_looked_at_once_more(self, both: Callable[..., Both]) -> None:
+        sides = both()
+        new = Generation(1, 1, compacted=True)
+        old = holder(1, [put(sides.theirs, ONE).text])
+        sides.serve(old)
+        slave = sides.follow()
+        kept = holder(2, [put(sides.theirs, TWO).text], generation=new)
+        sides.commit(kept)
+        sides.rig.pass_time(30, step=1)
+        assert slave.service.copy is not None and not slave.service.copy.cleanup_due
+        lose(sides.ours, id_of(TWO)[:64])
+        third = leaf(3, [kept.segment], generation=new)
+        sides.commit(third, "data00002a.tar")
+        assert slave.head == head_in(third.segment) and sides.has(TWO)

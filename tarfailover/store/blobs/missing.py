@@ -83,11 +83,6 @@ class MissingBlobs:
         document = {"format": FORMAT, "blob_store": self.blob_store, "missing": rows}
         disk.replace_file(directory / NAME, json.dumps(document, indent=1).encode("ascii") + b"\n")
 
-    @property
-    def needed(self) -> list[str]:
-        """Those that a node needs, or may need."""
-        return [blob for blob, each in self.blobs.items() if not each.unneeded]
-
 
 def told_of(missing: Mapping[str, Missing], most: int = 3) -> str:
     """The first of `missing` in words, with the paths that need them."""
@@ -100,5 +95,5 @@ def _places(each: Missing) -> str:
     if each.unneeded:
         return "no node has it"
     if not each.paths:
-        return "its paths were not found in time"
+        return "its paths are not known"
     return "at " + ", ".join(each.paths)
