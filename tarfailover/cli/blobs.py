@@ -30,6 +30,7 @@ from tarfailover.errors import (
     StoreLockedError,
 )
 from tarfailover.ids import RecordId
+from tarfailover.repository.holders import holders
 from tarfailover.store.blobs import BlobStore, Stored
 from tarfailover.store.blobs.collect import Collection, registered
 from tarfailover.store.blobs.needed import needed
@@ -68,6 +69,7 @@ def _declare_list(actions: Subparsers) -> None:
         "They are looked for by name and size; `tarfailover check --deep` reads them.",
         examples=(
             f"tarfailover blobs list {_EXAMPLE}",
+            f"tarfailover blobs list --missing {_EXAMPLE}",
             "tarfailover blobs list --json DIR --blob-store DIR | jq -r .binaries[].id",
         ),
         raises=_LOOKING,
@@ -77,6 +79,11 @@ def _declare_list(actions: Subparsers) -> None:
     _directory(parser)
     at_argument(parser)
     limit_argument(parser, "binaries")
+    parser.add_argument(
+        "--missing",
+        action="store_true",
+        help="only those that are not there, with the paths that need them: reads all nodes",
+    )
 
 
 def _declare_gc(actions: Subparsers) -> None:
@@ -143,18 +150,32 @@ class _Needed:
 
     def _told(self, raw: bytes) -> Document:
         self.count += 1
+        # As a node has it, so that it is found there.
+        shown = raw.decode("utf-8", "replace")
         try:
             blob = self._store.parse(raw)
         except FormatError as error:
             self.missing += 1
-            shown = raw.decode("utf-8", "backslashreplace")
             return {"id": shown, "length": None, "present": False, "why": error.what}
         present = self._store.has(blob)
         self.missing += not present
         length = self._store.length(blob) if present else blob.length
         self.bytes += length or 0
         why = None if present else "it, or a part of it, is not there with its size"
-        return {"id": blob.text, "length": length, "present": present, "why": why}
+        return {"id": shown, "length": length, "present": present, "why": why}
+
+    def with_paths(self) -> Iterator[Document]:
+        """Those that are missing, and the properties that hold them: some of many."""
+        missing = [each for each in self if not each["present"]]
+        if not missing:
+            return
+        found = holders(self._snapshot, self._head, [each["id"] for each in missing], lambda: True)
+        for each in missing:
+            yield {**each, "paths": found.paths.get(each["id"], [])}
+
+    def totals(self) -> Document:
+        """What is known when all were looked at."""
+        return {"count": self.count, "bytes": self.bytes, "missing": self.missing}
 
 
 def _list(options: argparse.Namespace, output: Output) -> int:
@@ -162,6 +183,7 @@ def _list(options: argparse.Namespace, output: Output) -> int:
     assert store is not None  # noqa: S101 - the parser demands it
     with opened(options) as (repository, revision):
         found = _Needed(store, repository.snapshot, revision.record)
+        rows = found.with_paths() if options.missing else iter(found)
         if output.as_json:
             output.listing(
                 {
@@ -171,23 +193,25 @@ def _list(options: argparse.Namespace, output: Output) -> int:
                     "head": revision_document(revision),
                 },
                 "binaries",
-                iter(found),
-                lambda: {"count": found.count, "bytes": found.bytes, "missing": found.missing},
+                rows,
+                found.totals,
             )
         else:
-            _tell_list(options, output, found)
+            _tell_list(options, output, found, rows)
     return DIFFERS if found.missing else 0
 
 
-def _tell_list(options: argparse.Namespace, output: Output, found: _Needed) -> None:
-    every = iter(found)
-    shown = list(islice(every, options.limit or None))
-    rest = sum(1 for _ in every)
+def _tell_list(
+    options: argparse.Namespace, output: Output, found: _Needed, rows: Iterator[Document]
+) -> None:
+    shown = list(islice(rows, options.limit or None))
+    rest = sum(1 for _ in rows)
     if shown:
-        columns = [Column("binary"), Column("length", right=True), Column("state")]
+        last = Column("needed by" if options.missing else "state")
+        columns = [Column("binary"), Column("length", right=True), last]
         output.table(columns, [_row(each) for each in shown])
     if rest:
-        output.line(f"{rest:,} more are not shown; --limit 0 shows all {found.count:,}")
+        output.line(f"{rest:,} more are not shown; --limit 0 shows all {rest + len(shown):,}")
     told = f"{found.count:,} binar{'y' if found.count == 1 else 'ies'}, {size(found.bytes)}"
     missing = f"{found.missing:,} of them missing" if found.missing else "all of them there"
     output.line(f"{told}, {missing}", "bold red" if found.missing else "bold green")
@@ -195,6 +219,8 @@ def _tell_list(options: argparse.Namespace, output: Output, found: _Needed) -> N
 
 def _row(told: Document) -> tuple[str, str, str]:
     length = "" if told["length"] is None else size(told["length"])
+    if "paths" in told:
+        return plain(told["id"]), length, "\n".join(map(plain, told["paths"])) or "no node"
     return plain(told["id"]), length, "there" if told["present"] else f"MISSING: {told['why']}"
 
 

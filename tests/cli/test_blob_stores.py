@@ -126,6 +126,12 @@ def test_list(tmp_path: Path, run_json: Json, run_text: Text, kind: str) -> None
     code, lines = run_text("blobs", "list", store, "--blob-store", blobs)
     assert code == 1 and any("MISSING: it, or a part of it" in line for line in lines)
     assert lines[-1] == "4 binaries, 73.5 KiB, 1 of them missing"
+    code, found = run_json("blobs", "list", "--missing", store, "--blob-store", blobs)
+    assert (code, found["count"], found["missing"]) == (1, 4, 1)
+    (only,) = found["binaries"]
+    assert all("/content/run7/" in path for path in only["paths"]) and only["paths"]
+    code, lines = run_text("blobs", "list", "--missing", store, "--blob-store", blobs)
+    assert code == 1 and any("/content/run7/" in line for line in lines)
     other = "blocks" if kind == "file" else "file"
     code, found = run_json(
         *("blobs", "list", store, "--blob-store-kind", other, "--blob-store", tmp_path / "store")
