@@ -1,0 +1,254 @@
+"""Oak's own standby, unmodified, follows our master."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from daemons import LINE_SECONDS, Daemon
+from oak_build import Built
+from oak_content import digest_of
+from oak_peer import Peer, Standby, Store
+from tls_made import NOW, Certs
+
+from tarfailover.ids import RecordId
+from tarfailover.repository.sample import write_sample
+from tarfailover.store.writer import StoreWriter
+from tarfailover.tls.authority import Authority
+from tarfailover.wire.oak.snappy import PADDING
+
+pytestmark = pytest.mark.interop
+
+
+@contextlib.contextmanager
+def following(
+    peer: Peer, copy: Path, port: int, blobs: Path | None = None, **options: Any
+) -> Iterator[tuple[Store, Standby]]:
+    """A standby's store, and Oak's own standby that follows with it."""
+    opening = {} if blobs is None else {"blobs": blobs}
+    with (
+        peer.open(copy, standby="true", **opening) as store,
+        store.standby(port, **options) as standby,
+    ):
+        yield store, standby
+
+
+def synced(standby: Standby, store: Store, head: str) -> None:
+    """One run of Oak's, after which its head is `head`."""
+    failed = standby.sync()
+    if failed or store.head() != head:
+        raise standby.peer.error(f"{failed} runs failed, the head is {store.head()}, not {head}")
+
+
+def ours(head: str) -> str:
+    """A head of Oak's, as we write it."""
+    segment, _, number = head.partition(".")
+    return f"{segment}:{int(number, 16)}"
+
+
+@pytest.mark.cell("our master on a live store of Oak → two Oak standbys, our slave")
+def test_two_standbys_and_a_slave_follow_a_live_store(peer: Peer, tmp_path: Path) -> None:
+    """Through a compaction and its cleanup on either side."""
+    store = tmp_path / "a"
+    with peer.open(store) as original:
+        original.fill(nodes=200, kib=30)
+        with (
+            Daemon.master(store) as master,
+            Daemon.slave(tmp_path / "ours", master.port) as slave,
+            following(peer, tmp_path / "b", master.port) as (first, one),
+            following(peer, tmp_path / "c", master.port) as (second, two),
+        ):
+            head = original.head()
+            for change in ("checkpoint", "full", "tail", ""):
+                running = two.begin("sync")
+                synced(one, first, head)
+                assert running.result()["failed"] == "0"
+                assert second.head() == head
+                slave.expect(rf"head {ours(head)} is durable")
+                if change == "checkpoint":
+                    original.checkpoint(creator="test")
+                    original.fill(seed=2, nodes=40)
+                elif change:
+                    original.compact(change)
+                head = original.head()
+                if change:
+                    master.expect(f"head {ours(head)}")
+            digest = original.digest()
+            slave.stop()
+            master.stop()
+    for copy in ("ours", "b", "c"):
+        assert peer.digest(tmp_path / copy) == digest
+
+
+@pytest.mark.cell("our master on a store of ours → Oak standby")
+def test_a_store_of_our_own_writer(peer: Peer, tmp_path: Path) -> None:
+    store = tmp_path / "a"
+    write(store, seed=1)
+    with (
+        Daemon.master(store) as master,
+        following(peer, tmp_path / "b", master.port) as (copy, standby),
+    ):
+        for seed in (2, 3):
+            assert standby.sync() == 0
+            assert copy.digest() == digest_of(store)
+            master.expect(f"head {write(store, seed=seed)}")
+
+
+def write(store: Path, seed: int) -> RecordId:
+    """Some commits of ours; the new head."""
+    with StoreWriter.open(store, create=True) as writer:
+        return write_sample(writer, nodes=60, binary_kib=20, commits=2, seed=seed).head
+
+
+@pytest.mark.cell("our master with TLS → Oak standby with TLS")
+def test_secure_without_key_files(peer: Peer, tmp_path: Path) -> None:
+    """D11: a master makes a certificate on any Python; the standby trusts anyone."""
+    store = tmp_path / "a"
+    with peer.open(store) as original:
+        original.fill(nodes=50)
+        head = original.head()
+    (tmp_path / "StandbyStoreService.config").write_text('mode="primary"\nsecure=B"true"\n')
+    with (
+        Daemon.master(store, "--config", tmp_path / "StandbyStoreService.config") as master,
+        following(peer, tmp_path / "b", master.port, secure="true") as (copy, standby),
+    ):
+        synced(standby, copy, head)
+
+
+@pytest.mark.cell("our master with client certificates → Oak standby, known by its subject")
+def test_client_certificates(
+    oak_built: Built, release: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D10: `sslSubjectPattern` works, on any Java; D21: each side trusts the CA that it names."""
+    if release == "1.22":
+        pytest.skip("Oak 1.22 has no settings for certificates")
+    store = tmp_path / "a"
+    certs = Certs(tmp_path)
+    Authority(tmp_path / "good", NOW).init([], ["stranger"])
+    trust = tmp_path / "trust.p12"
+    keytool = shutil.which("keytool")
+    assert keytool
+    subprocess.run(
+        [keytool, "-importcert", "-noprompt", "-alias", "ca", "-file", certs.path("good/ca.pem")]
+        + ["-keystore", str(trust), "-storetype", "PKCS12", "-storepass", "changeit"],
+        check=True,
+        capture_output=True,
+        env={**os.environ},
+    )
+    trusting = f"-Djavax.net.ssl.trustStore={trust} -Djavax.net.ssl.trustStorePassword=changeit"
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", trusting)
+    (tmp_path / "StandbyStoreService.config").write_text(
+        'mode="primary"\nsecure=B"true"\nsslValidateClient=B"true"\n'
+        f'sslKeyFile="{certs.path("good/master.key")}"\n'
+        f'sslChainFile="{certs.path("good/master.pem")}"\n'
+        'sslSubjectPattern="CN\\=oak"\n'
+    )
+    with Peer(oak_built, release) as peer:
+        with peer.open(store) as original:
+            original.fill(nodes=50)
+            head = original.head()
+        with Daemon.master(
+            *(store, "--config", tmp_path / "StandbyStoreService.config"),
+            *("--tls-ca", certs.path("good/ca.pem")),
+        ) as master:
+
+            def shown(name: str) -> dict[str, str]:
+                stem = f"good/{name}"
+                return {"key": certs.path(f"{stem}.key"), "chain": certs.path(f"{stem}.pem")}
+
+            with following(peer, tmp_path / "b", master.port, secure="true", **shown("oak")) as (
+                copy,
+                standby,
+            ):
+                synced(standby, copy, head)
+            master.expect("certificate of oak.*: connected")
+            with following(
+                peer, tmp_path / "c", master.port, secure="true", timeout=1500, **shown("stranger")
+            ) as (copy, standby):
+                standby.sync()
+                assert copy.head() != head
+            master.expect("has the subject 'CN=stranger', which does not match the pattern")
+        peer.finish()
+
+
+@pytest.mark.cell("our master with a private blob store → Oak standby")
+def test_binaries(peer: Peer, tmp_path: Path) -> None:
+    """Files of a FileDataStore, one of several MiB, in chunks."""
+    store, blobs = tmp_path / "a", tmp_path / "blobs-a"
+    with peer.open(store, blobs=blobs) as original:
+        original.fill(nodes=60, kib=40)
+        original.fill(seed=2, nodes=20, kib=3000)
+        head, digest = original.head(), original.digest()
+    with (
+        Daemon.master(store, "--blob-store", blobs) as master,
+        following(peer, tmp_path / "b", master.port, tmp_path / "blobs-b") as (copy, standby),
+    ):
+        synced(standby, copy, head)
+    assert peer.digest(tmp_path / "b", blobs=tmp_path / "blobs-b") == digest
+
+
+@pytest.mark.cell("our master without a head yet → Oak standby waits, and is shown life")
+def test_a_head_is_waited_for(peer: Peer, tmp_path: Path) -> None:
+    """What is sent meanwhile, for the sake of Oak's read timeout, is understood and no answer."""
+    store = tmp_path / "a"
+    with peer.open(store) as original:
+        original.fill(nodes=50)
+        head = original.head()
+    (store / "journal.log").rename(tmp_path / "journal.log")
+    with (
+        Daemon.master(store) as master,
+        Watched(master.port, PADDING) as between,
+        following(peer, tmp_path / "b", between.port) as (copy, standby),
+    ):
+        running = standby.begin("sync")
+        assert between.seen.wait(LINE_SECONDS)
+        assert not running.done
+        (tmp_path / "journal.log").rename(store / "journal.log")
+        assert running.result()["failed"] == "0"
+        assert copy.head() == head
+
+
+class Watched:
+    """Passes one connection on to `port`; `seen` is set once `pattern` came back."""
+
+    def __init__(self, port: int, pattern: bytes) -> None:
+        self.seen = threading.Event()
+        self._pattern = pattern
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        self._target = port
+        self._thread = threading.Thread(target=self._pass)
+
+    def _pass(self) -> None:
+        with (
+            self._server.accept()[0] as near,
+            socket.create_connection(("127.0.0.1", self._target)) as far,
+        ):
+            up = threading.Thread(target=self._pump, args=(near, far))
+            up.start()
+            self._pump(far, near)
+            up.join()
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if self._pattern in data:
+                    self.seen.set()
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def __enter__(self) -> Watched:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(LINE_SECONDS)
+        self._server.close()
