@@ -7,6 +7,7 @@
     ├── FormatError              10   bytes are not what the TarMK format says
     ├── ContentError             18   content is beyond what a repository can hold
     ├── NotFoundError            19   no node, property, head or checkpoint of this name
+    ├── ConflictError            30   a commit and another one changed the same, differently
     ├── StoreError
     │   ├── NotAStoreError       11   there is no segment store in the directory
     │   ├── UnsupportedStoreError 12  a legacy or a newer store
@@ -78,6 +79,28 @@ class NotFoundError(TarFailoverError):
     """There is no node, property, head or checkpoint of this name."""
 
     exit_code = 19
+
+
+class ConflictError(TarFailoverError):
+    """A commit changed what another one, which came first, had changed in another way.
+
+    Nothing of it was committed. `path` is that of the node, `ours` and `theirs` tell in words
+    what became of it in this commit and in the other one.
+    """
+
+    exit_code = 30
+
+    def __init__(self, path: str, ours: str, theirs: str) -> None:
+        super().__init__(path, ours, theirs)
+        self.path = path
+        self.ours = ours
+        self.theirs = theirs
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: {self.ours} in this commit, and {self.theirs} in one that came first; "
+            "nothing was committed: do it again on top of the new head"
+        )
 
 
 class StoreError(TarFailoverError):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from tarfailover.errors import BlobMissingError, ContentError
 from tarfailover.format.blobid import shown
 from tarfailover.ids import NO_GENERATION, Generation, RecordId
+from tarfailover.repository import paths
 from tarfailover.repository.builder import NodeBuilder
 from tarfailover.repository.maps import MapWriter
 from tarfailover.repository.nodes import MIXIN_TYPES, PRIMARY_TYPE, NodeState
@@ -60,7 +61,10 @@ class TreeWriter:
             elif name:
                 frame.written[name] = None if child is None else child.id
             else:
-                record = self._node(frame.builder, frame.written)
+                try:
+                    record = self._node(frame.builder, frame.written)
+                except ContentError as error:
+                    raise ContentError(f"{_path(frames)}: {error}") from error
                 frames.pop()
                 if not frames:
                     return NodeState(self.reader, record)
@@ -111,6 +115,12 @@ class TreeWriter:
         for name, record in left.items():
             return name, record
         return False, None
+
+
+def _path(frames: list[_Frame]) -> str:
+    """The path of the last of `frames` in the content, whether its top or one above it is first."""
+    names = [frame.name for frame in frames[1:]]
+    return paths.shortened(paths.join(names[1:] if names[:1] == [ROOT] else names))
 
 
 def _really_changed(base: NodeState, written: ChildIds) -> ChildIds:

@@ -93,7 +93,7 @@ _Pair = tuple[Node | None, Node | None]
 
 def _children(old: Node, new: Node) -> Iterator[_Pair]:
     """The children whose records differ, by name."""
-    found = sorted(_differing(old.state, new.state), key=lambda each: utf16_key(each.name))
+    found = sorted(children_differing(old.state, new.state), key=lambda each: utf16_key(each.name))
     for name, before, after in found:
         yield (
             None if before is None else old.below(name, before),
@@ -101,7 +101,8 @@ def _children(old: Node, new: Node) -> Iterator[_Pair]:
         )
 
 
-def _differing(old: NodeState, new: NodeState) -> Iterator[Differing]:
+def children_differing(old: NodeState, new: NodeState) -> Iterator[Differing]:
+    """The names of children whose records differ, in no order that means anything."""
     one, other = old.child_record, new.child_record
     if one is not None and other is not None and old.template.many and new.template.many:
         if one != other:
@@ -135,10 +136,11 @@ def _equal(one: NodeProperty, other: NodeProperty) -> bool:
         return False
     if one.value_record is not None and one.value_record == other.value_record:
         return True
-    return _equal_values(one.reader, one.stored, other.reader, other.stored)
+    return equal_values(one.reader, one.stored, other.reader, other.stored)
 
 
-def _equal_values(one: RecordReader, old: Property, other: RecordReader, new: Property) -> bool:
+def equal_values(one: RecordReader, old: Property, other: RecordReader, new: Property) -> bool:
+    """Whether two properties of one type have equal values; binaries are compared by bytes."""
     if len(old.values) != len(new.values):
         return False
     pairs = zip(old.values, new.values, strict=True)
@@ -150,6 +152,8 @@ def _equal_value(one: RecordReader, old: Value, other: RecordReader, new: Value)
         return old.record == new.record or _equal_bytes(one, old, other, new)
     if isinstance(old, ExternalBlob) and isinstance(new, ExternalBlob):
         return old.blob_id == new.blob_id
+    if isinstance(old, bytes) and isinstance(new, StoredBlob):
+        return len(old) == new.length and old == b"".join(other.blob_pieces(new))
     return old == new
 
 

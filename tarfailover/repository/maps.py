@@ -15,9 +15,10 @@ from tarfailover.errors import ContentError
 from tarfailover.format.segment import BRANCH, LEAF
 from tarfailover.ids import RecordId
 from tarfailover.repository.hashes import map_bucket, map_hash, utf16_key
-from tarfailover.repository.reader import RecordReader
+from tarfailover.repository.reader import RecordError, RecordReader, Segment
 from tarfailover.repository.records import (
     DIFF_HEAD,
+    ID_SIZE,
     MAP_SIZE_BITS,
     Draft,
     branch_draft,
@@ -82,8 +83,7 @@ def parse(reader: RecordReader, record: RecordId) -> Leaf | Branch | Diff:
         ids = segment.record_ids(at + 8, len(places))
         return Branch(level, size, dict(zip(places, ids, strict=True)))
     ids = segment.record_ids(at + 4 + 4 * size, 2 * size)
-    hashes = [segment.u32(at + 4 + 4 * place) for place in range(size)]
-    return Leaf(level, hashes, ids[::2], ids[1::2])
+    return Leaf(level, segment.u32s(at + 4, size), ids[::2], ids[1::2])
 
 
 def flatten(
@@ -116,8 +116,12 @@ def below(reader: RecordReader, record: RecordId, above: int) -> Leaf | Branch:
     parsed = parse(reader, record)
     if isinstance(parsed, Diff) or parsed.level <= above:
         segment, at = reader.locate(record, LEAF, BRANCH)
-        raise segment.fault(f"record {record.number} is no sub-map of a map at level {above}", at)
+        raise _no_sub_map(segment, at, record, above)
     return parsed
+
+
+def _no_sub_map(segment: Segment, at: int, record: RecordId, above: int) -> RecordError:
+    return segment.fault(f"record {record.number} is no sub-map of a map at level {above}", at)
 
 
 def trie_entries(reader: RecordReader, top: Leaf | Branch) -> Iterator[Entry]:
@@ -146,20 +150,45 @@ def entries(reader: RecordReader, record: RecordId) -> Iterator[Entry]:
 
 
 def find(reader: RecordReader, record: RecordId, name: str) -> Entry | None:
-    """The entry `name` of the map `record`, None if there is none; raises FormatError."""
-    _, part, diffs = flatten(reader, record)
+    """The entry `name` of the map `record`, None if there is none; raises FormatError.
+
+    Reads of each record on the way only what leads to the name.
+    """
     hashed = map_hash(name)
-    if name in diffs:
-        return Entry(hashed, name, diffs[name].key, diffs[name].value)
-    while isinstance(part, Branch):
-        bucket = part.buckets.get(map_bucket(hashed, part.level))
-        if bucket is None:
+    above, diffs = -1, 0
+    while diffs < MAX_DIFFS:
+        segment, at = reader.locate(record, LEAF, BRANCH)
+        head = segment.u32(at)
+        level, count = head >> MAP_SIZE_BITS, head & (1 << MAP_SIZE_BITS) - 1
+        if head == DIFF_HEAD and above < 0:
+            key = segment.record_id(at + 8) if segment.u32(at + 4) == hashed else None
+            if key is not None and reader.string(key) == name:
+                return Entry(hashed, name, key, segment.record_id(at + 8 + ID_SIZE))
+            record = segment.record_id(at + 8 + 2 * ID_SIZE)
+            diffs += 1
+            continue
+        if head == DIFF_HEAD or level <= above:
+            raise _no_sub_map(segment, at, record, above)
+        if not is_branch(level, count):
+            return _find_in_leaf(reader, segment, at, count, Entry(hashed, name, record, record))
+        bitmap, place = segment.u32(at + 4), map_bucket(hashed, level)
+        if not bitmap >> place & 1:
             return None
-        part = below(reader, bucket, part.level)
-    place = bisect.bisect_left(part.hashes, hashed)
-    while place < len(part.hashes) and part.hashes[place] == hashed:
-        if reader.string(part.keys[place]) == name:
-            return Entry(hashed, name, part.keys[place], part.values[place])
+        before = (bitmap & (1 << place) - 1).bit_count()
+        record, above = segment.record_id(at + 8 + ID_SIZE * before), level
+    raise reader.segment(record.segment).fault(f"more than {MAX_DIFFS} map diffs in a row", 0)
+
+
+def _find_in_leaf(
+    reader: RecordReader, segment: Segment, at: int, count: int, wanted: Entry
+) -> Entry | None:
+    """The entry of a leaf of `count` entries that has the hash and the name of `wanted`."""
+    hashes = segment.u32s(at + 4, count)
+    place = bisect.bisect_left(hashes, wanted.hash)
+    while place < count and hashes[place] == wanted.hash:
+        key, value = segment.record_ids(at + 4 + 4 * count + 2 * ID_SIZE * place, 2)
+        if reader.string(key) == wanted.name:
+            return wanted._replace(key=key, value=value)
         place += 1
     return None
 

@@ -84,10 +84,15 @@ class NodeState:
         return self._parts.values
 
     @property
+    def stable_record(self) -> RecordId:
+        """The record that spells the stable id: a BLOCK, or the node itself if it is the id."""
+        segment, at = self.reader.locate(self.id, NODE)
+        return segment.record_id(at)
+
+    @property
     def stable_id(self) -> RecordId:
         """The identity that survives compaction; equal ones mean equal content."""
-        segment, at = self.reader.locate(self.id, NODE)
-        record = segment.record_id(at)
+        record = self.stable_record
         if record == self.id:
             return record
         block, at = self.reader.locate(record, BLOCK)
@@ -126,6 +131,15 @@ class NodeState:
         pairs = zip(template.properties, self.value_records(), strict=True)
         for (name, tag), record in pairs:
             yield name, self.reader.property(record, tag)
+
+    def property_names(self) -> Iterator[str]:
+        """The names of the properties, in the order of `properties`; no value is read."""
+        template = self.template
+        if template.primary is not None:
+            yield PRIMARY_TYPE
+        if template.mixins is not None:
+            yield MIXIN_TYPES
+        yield from (name for name, _ in template.properties)
 
     def property(self, name: str) -> Property | None:
         """The property `name`, None if the node has no such property."""

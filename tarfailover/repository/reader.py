@@ -41,7 +41,7 @@ from tarfailover.repository.values import (
 from tarfailover.store.blobs import BlobStore
 
 CACHED_BYTES = 32 * 1024 * 1024
-"""How much of the segments read last stays in memory."""
+"""How much of the segments read last stays in memory, unless a reader is told otherwise."""
 CACHED_STRINGS = 32768
 CACHED_TEMPLATES = 8192
 
@@ -140,7 +140,19 @@ class Segment:
     def record_ids(self, at: int, count: int) -> list[RecordId]:
         """The `count` record ids from byte `at` on."""
         self._check(at, ID_SIZE * count)
-        return [self.record_id(at + ID_SIZE * each) for each in range(count)]
+        row = struct.unpack_from(">" + "HI" * count, self.data, at)
+        references = self.references
+        try:
+            return [
+                RecordId(references[reference], number)
+                for reference, number in zip(row[::2], row[1::2], strict=True)
+            ]
+        except IndexError:
+            return [self.record_id(at + ID_SIZE * each) for each in range(count)]
+
+    def u32s(self, at: int, count: int) -> list[int]:
+        """The `count` 32-bit numbers from byte `at` on."""
+        return list(struct.unpack_from(f">{count}I", self.data, self._check(at, 4 * count)))
 
     def cut(self, at: int, size: int) -> bytes:
         """The `size` bytes from byte `at` on."""
@@ -158,8 +170,16 @@ class ValueHead(NamedTuple):
 class RecordReader:
     """Reads records by id from a source of segments, with bounded caches."""
 
-    def __init__(self, source: SegmentSource, blobs: BlobStore | None = None) -> None:
+    def __init__(
+        self,
+        source: SegmentSource,
+        blobs: BlobStore | None = None,
+        *,
+        cached: int = CACHED_BYTES,
+    ) -> None:
+        """Reads from `source`; holds `cached` bytes of segments."""
         self._source = source
+        self._limit = cached
         self.blobs = blobs
         """Where external binaries are, if that is known."""
         self._segments: OrderedDict[SegmentId, Segment] = OrderedDict()
@@ -176,7 +196,7 @@ class RecordReader:
         parsed = Segment(segment, self._source.read(segment))
         self._segments[segment] = parsed
         self._cached += len(parsed.data)
-        while self._cached > CACHED_BYTES and len(self._segments) > 1:
+        while self._cached > self._limit and len(self._segments) > 1:
             _, oldest = self._segments.popitem(last=False)
             self._cached -= len(oldest.data)
         return parsed

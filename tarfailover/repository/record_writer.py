@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol
 
 from tarfailover.errors import ConfigError, ContentError
@@ -37,6 +38,8 @@ CACHED_TEMPLATES = 8192
 
 MAX_SHORT_ID = 4095
 """Bytes of a blob id that stands in its own record; a longer one is a string."""
+
+_UNGUARDED = nullcontext()
 
 
 class Readable(Protocol):
@@ -133,40 +136,47 @@ class RecordWriter:
         blocks = ListWriter(self.segments)
         bulk_end = len(data) // MAX_SEGMENT * MAX_SEGMENT
         for start in range(0, bulk_end, MAX_SEGMENT):
-            self._bulk_blocks(data[start : start + MAX_SEGMENT], blocks)
+            segment = self.segments.bulk(data[start : start + MAX_SEGMENT])
+            _add_blocks(segment, MAX_SEGMENT, blocks)
         for start in range(bulk_end, len(data), BLOCK_SIZE):
             blocks.add(self.segments.write(block_draft(data[start : start + BLOCK_SIZE])))
         return self.segments.write(long_value_draft(len(data), blocks.finish()))
 
-    def _bulk_blocks(self, piece: bytes, blocks: ListWriter) -> None:
-        segment: SegmentId = self.segments.bulk(piece)
-        for address in range(MAX_SEGMENT - len(piece), MAX_SEGMENT, BLOCK_SIZE):
-            blocks.add(RecordId(segment, address))
-
-    def blob(self, source: bytes | Readable) -> StoredBlob | ExternalBlob:
+    def blob(
+        self, source: bytes | Readable, guard: AbstractContextManager[object] = _UNGUARDED
+    ) -> StoredBlob | ExternalBlob:
         """Store a binary: inline below 16512 bytes, else in bulk segments, piece by piece.
 
         With a place outside it goes there, durably, if it has as many bytes as that wants.
+        `guard` is entered for each record, and not while `source` is read.
         """
         if isinstance(source, bytes):
-            return self._blob(io.BytesIO(source).read)
-        return self._blob(source.read)
+            return self._blob(io.BytesIO(source).read, guard)
+        return self._blob(source.read, guard)
 
-    def _blob(self, read: Callable[[int], bytes]) -> StoredBlob | ExternalBlob:
-        piece = _read_fully(read, MAX_SEGMENT)
+    def _blob(
+        self, read: Callable[[int], bytes], guard: AbstractContextManager[object]
+    ) -> StoredBlob | ExternalBlob:
+        piece = read_fully(read, MAX_SEGMENT)
         if self._outside is not None and len(piece) >= self._outside.smallest:
             rest = _Rest(piece, read)
-            return self.external(add(self._outside.store, rest.read, self._outside.random).text)
+            blob_id = add(self._outside.store, rest.read, self._outside.random).text
+            with guard:
+                return self.external(blob_id)
         if len(piece) < MEDIUM_LIMIT:
-            return StoredBlob(self.segments.write(value_draft(piece)), len(piece))
+            with guard:
+                return StoredBlob(self.segments.write(value_draft(piece)), len(piece))
         blocks = ListWriter(self.segments)
         length = 0
         while piece:
             length += len(piece)
-            self._bulk_blocks(piece, blocks)
-            piece = _read_fully(read, MAX_SEGMENT) if len(piece) == MAX_SEGMENT else b""
-        draft = long_value_draft(length, blocks.finish())
-        return StoredBlob(self.segments.write(draft), length)
+            segment = self.segments.bulk(piece)
+            with guard:
+                _add_blocks(segment, len(piece), blocks)
+            piece = read_fully(read, MAX_SEGMENT) if len(piece) == MAX_SEGMENT else b""
+        with guard:
+            draft = long_value_draft(length, blocks.finish())
+            return StoredBlob(self.segments.write(draft), length)
 
     def external(self, blob_id: str) -> ExternalBlob:
         """Store the name of a binary that lies in a blob store."""
@@ -243,7 +253,13 @@ class _Rest:
         return taken
 
 
-def _read_fully(read: Callable[[int], bytes], size: int) -> bytes:
+def _add_blocks(segment: SegmentId, length: int, blocks: ListWriter) -> None:
+    for address in range(MAX_SEGMENT - length, MAX_SEGMENT, BLOCK_SIZE):
+        blocks.add(RecordId(segment, address))
+
+
+def read_fully(read: Callable[[int], bytes], size: int) -> bytes:
+    """`size` bytes, less only if `read` has no more."""
     piece = read(size)
     if len(piece) in (0, size):
         return piece

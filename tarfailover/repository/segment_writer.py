@@ -181,9 +181,14 @@ class SegmentWriter:
             finished, self._open = self._open, None
             self.sink.append(finished.id, finished.finish())
 
+    def is_open(self, segment: SegmentId) -> bool:
+        """Whether `segment` is the data segment to which records are being added."""
+        now = self._open
+        return now is not None and now.id == segment
+
     def read(self, segment: SegmentId) -> bytes:
         """The bytes of any segment written here or stored before; seals it if it is open."""
-        if self._open is not None and self._open.id == segment:
+        if self.is_open(segment):
             self.seal()
         return self.sink.read(segment)
 

@@ -17,10 +17,11 @@ _LENGTH = re.compile(r"[^#]+#([0-9]{1,19})")
 class Binary:
     """A binary value: in the store's own segments, or by its name in a blob store."""
 
-    __slots__ = ("_reader", "blob")
+    __slots__ = ("blob", "reader")
 
-    def __init__(self, reader: RecordReader, blob: StoredBlob | ExternalBlob) -> None:
-        self._reader = reader
+    def __init__(self, reader: RecordReader, blob: StoredBlob | ExternalBlob | bytes) -> None:
+        """`blob` is bytes as long as they are held by a commit; else `reader` reads it."""
+        self.reader = reader
         self.blob = blob
 
     @property
@@ -35,14 +36,18 @@ class Binary:
         With its blob store at hand it is never None; raises BlobMissingError, and
         FormatError for an id that is none, where that would have to tell.
         """
-        if isinstance(self.blob, StoredBlob) or self._reader.blobs is not None:
-            return binaries.length(self._reader, self.blob)
+        if isinstance(self.blob, bytes):
+            return len(self.blob)
+        if isinstance(self.blob, StoredBlob) or self.reader.blobs is not None:
+            return binaries.length(self.reader, self.blob)
         match = _LENGTH.fullmatch(self.blob.blob_id)
         return int(match[1]) if match else None
 
     def pieces(self, offset: int = 0) -> Iterator[bytes]:
         """The bytes from `offset` on, in pieces of at most 64 KiB; raises as reading does."""
-        return binaries.pieces(self._reader, self.blob, offset)
+        if isinstance(self.blob, bytes):
+            return iter((self.blob[offset:],))
+        return binaries.pieces(self.reader, self.blob, offset)
 
     def open(self) -> io.BufferedReader:
         """The bytes as a file, to be read and to be sought in; nothing is read yet.
@@ -51,7 +56,8 @@ class Binary:
         and FormatError. Reading raises SegmentMissingError, BlobMissingError,
         DamagedStoreError or FormatError if the store is damaged.
         """
-        length = binaries.length(self._reader, self.blob)
+        blob = self.blob
+        length = len(blob) if isinstance(blob, bytes) else binaries.length(self.reader, blob)
         return stream(length, self.pieces)
 
     def read(self) -> bytes:
@@ -61,4 +67,4 @@ class Binary:
     def __repr__(self) -> str:
         if isinstance(self.blob, ExternalBlob):
             return f"<Binary external {self.blob.blob_id:.80}>"
-        return f"<Binary of {self.blob.length} bytes>"
+        return f"<Binary of {self.length} bytes>"

@@ -22,7 +22,7 @@ from tarfailover.repository.nodes import MIXIN_TYPES, PRIMARY_TYPE, NodeState
 from tarfailover.repository.reader import RecordReader
 from tarfailover.repository.streams import Binary
 from tarfailover.repository.typed import python_value
-from tarfailover.repository.values import ExternalBlob, Property, PropertyType, StoredBlob, Value
+from tarfailover.repository.values import Property, PropertyType, Value
 
 PythonValue: TypeAlias = str | int | float | bool | Decimal | dt.datetime | Binary
 """One value of a property; `typed` says which type becomes what."""
@@ -48,6 +48,13 @@ class NodeProperty:
         self.name = name
         self.type = kind
         self.array = array
+
+    @classmethod
+    def unwritten(cls, state: NodeState, name: str, prop: Property) -> NodeProperty:
+        """A property that is not in the store yet; `state` has the reader of its binaries."""
+        made = cls(state, name, prop.type, array=prop.array, place=IN_TEMPLATE)
+        made._known = prop
+        return made
 
     @property
     def stored(self) -> Property:
@@ -109,11 +116,9 @@ class NodeProperty:
 
 
 def _python(reader: RecordReader, kind: PropertyType, value: Value) -> PythonValue:
-    if isinstance(value, (StoredBlob, ExternalBlob)):
-        return Binary(reader, value)
     if isinstance(value, str):
         return python_value(kind, value)
-    raise ContentError(f"a binary of {len(value)} bytes is not stored yet")
+    return Binary(reader, value)
 
 
 class Properties(Mapping[str, NodeProperty]):
@@ -292,7 +297,7 @@ class Node:
         if found is None:
             raise NotFoundError(
                 f"{paths.shortened(self.path)} has no property {paths.escape(name)}"
-                + _similar(name, iter(self.properties), "")
+                + similar(name, iter(self.properties), "")
             )
         return found
 
@@ -340,11 +345,12 @@ def _not_found(node: Node, name: str) -> str:
     if not count:
         return f"{said}: {above} has no children"
     prefix = above if above == "/" else above + "/"
-    similar = _similar(name, iter(node.children), prefix)
-    return said + (similar or f"; `tarfailover ls` of {above} shows what is there: {count:,}")
+    close = similar(name, iter(node.children), prefix)
+    return said + (close or f"; `tarfailover ls` of {above} shows what is there: {count:,}")
 
 
-def _similar(name: str, names: Iterator[str], prefix: str) -> str:
+def similar(name: str, names: Iterator[str], prefix: str) -> str:
+    """A question that names those of `names` which are like `name`; empty if none is."""
     close = difflib.get_close_matches(name, list(islice(names, NAMES_COMPARED)), 3)
     return f"; did you mean {' or '.join(prefix + paths.escape(each) for each in close)}?" * bool(
         close

@@ -3,10 +3,10 @@
 ===============  ===========================  ==============================================
 type             Python                       from the text
 ===============  ===========================  ==============================================
-STRING, NAME,    str                          as it is
-PATH, URI,
-REFERENCE,
-WEAKREFERENCE
+STRING           str                          as it is
+NAME, PATH, URI  Name, Path, Uri              as it is; each is a str
+REFERENCE        Reference, a str             as it is
+WEAKREFERENCE    WeakReference, a str         as it is
 LONG             int                          decimal, 64 bits
 DOUBLE           float                        as Java prints it; NaN and Infinity too
 DECIMAL          decimal.Decimal              as Java prints it
@@ -26,7 +26,15 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from tarfailover.errors import ContentError
-from tarfailover.repository.values import MAX_LONG, PropertyType
+from tarfailover.repository.values import (
+    MAX_LONG,
+    Name,
+    Path,
+    PropertyType,
+    Reference,
+    Uri,
+    WeakReference,
+)
 
 _LONG = re.compile(r"[+-]?[0-9]{1,19}")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,10})?")
@@ -96,7 +104,14 @@ def _matched(pattern: re.Pattern[str], text: str) -> re.Match[str]:
     return match
 
 
-_CONVERTERS: dict[PropertyType, Callable[[str], int | float | bool | Decimal | dt.datetime]] = {
+_CONVERTERS: dict[
+    PropertyType, Callable[[str], str | int | float | bool | Decimal | dt.datetime]
+] = {
+    PropertyType.NAME: Name,
+    PropertyType.PATH: Path,
+    PropertyType.URI: Uri,
+    PropertyType.REFERENCE: Reference,
+    PropertyType.WEAKREFERENCE: WeakReference,
     PropertyType.LONG: _long,
     PropertyType.DOUBLE: _double,
     PropertyType.DECIMAL: _decimal,

@@ -53,6 +53,36 @@ class ExternalBlob:
     blob_id: str
 
 
+class Name(str):
+    """A str that is to be stored as NAME, such as the name of a node type."""
+
+    __slots__ = ()
+
+
+class Path(str):
+    """A str that is to be stored as PATH."""
+
+    __slots__ = ()
+
+
+class Uri(str):
+    """A str that is to be stored as URI."""
+
+    __slots__ = ()
+
+
+class Reference(str):
+    """A str that is to be stored as REFERENCE: the `jcr:uuid` of a node."""
+
+    __slots__ = ()
+
+
+class WeakReference(str):
+    """A str that is to be stored as WEAKREFERENCE: the `jcr:uuid` of a node, or of none."""
+
+    __slots__ = ()
+
+
 Value: TypeAlias = str | bytes | StoredBlob | ExternalBlob
 """One value: the text of a non-binary, or a binary (bytes until it is stored)."""
 
@@ -89,9 +119,9 @@ class Property:
     ) -> Property:
         """The property of `value`, an array for a list or tuple; raises ContentError.
 
-        Without `kind` it follows from the first value: str STRING, bool BOOLEAN, int
-        LONG, float DOUBLE, Decimal DECIMAL, datetime DATE, binaries BINARY; an empty
-        array is STRING.
+        Without `kind` it follows from the first value: Name NAME, Path PATH and so on,
+        other str STRING, bool BOOLEAN, int LONG, float DOUBLE, Decimal DECIMAL, datetime
+        DATE, binaries BINARY; an empty array is STRING.
         """
         if isinstance(value, (list, tuple)):
             chosen = kind or (_type_of(value[0]) if value else PropertyType.STRING)
@@ -111,6 +141,11 @@ class Property:
 
 
 _INFERRED: tuple[tuple[type | tuple[type, ...], PropertyType], ...] = (
+    (Name, PropertyType.NAME),
+    (Path, PropertyType.PATH),
+    (Uri, PropertyType.URI),
+    (Reference, PropertyType.REFERENCE),
+    (WeakReference, PropertyType.WEAKREFERENCE),
     (str, PropertyType.STRING),
     (bool, PropertyType.BOOLEAN),
     (int, PropertyType.LONG),

@@ -194,7 +194,7 @@ def test_diffs_without_end_are_a_fault() -> None:
     assert found is not None and found.value == value
     base = bench.segments.write(diff_draft(map_hash("a"), key, value, base))
     with pytest.raises(FormatError, match="map diffs in a row"):
-        maps.find(bench.reader, base, "a")
+        maps.find(bench.reader, base, "b")
 
 
 def test_a_branch_below_itself_is_a_fault() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tarfailover.errors import ContentError
+from tarfailover.repository import values
 from tarfailover.repository.typed import python_value
 from tarfailover.repository.values import Property, PropertyType
 
@@ -34,11 +35,12 @@ GOOD = [
         dt.datetime(2026, 11, 22, 19, 12, 16, 264000, UTC),
     ),
     (PropertyType.DATE, "0001-01-01T00:00:00.000-03:30", dt.datetime(1, 1, 1, tzinfo=HALF)),
-    *[
-        (kind, "as it is", "as it is")
-        for kind in PropertyType
-        if kind.name in {"STRING", "NAME", "PATH", "URI", "REFERENCE", "WEAKREFERENCE"}
-    ],
+    (PropertyType.STRING, "as it is", "as it is"),
+    (PropertyType.NAME, "as it is", values.Name("as it is")),
+    (PropertyType.PATH, "as it is", values.Path("as it is")),
+    (PropertyType.URI, "as it is", values.Uri("as it is")),
+    (PropertyType.REFERENCE, "as it is", values.Reference("as it is")),
+    (PropertyType.WEAKREFERENCE, "as it is", values.WeakReference("as it is")),
 ]
 
 WRONG = [

@@ -1,0 +1,150 @@
+"""A repository opened to be changed; see `open_for_writing`."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from tarfailover.errors import TarFailoverError
+from tarfailover.ids import RecordId
+from tarfailover.repository.committing import Committer
+from tarfailover.repository.editing import Edit, WritableNode
+from tarfailover.repository.reader import RecordReader
+from tarfailover.repository.segment_writer import Clock
+from tarfailover.store.durable import Disk
+from tarfailover.store.writer import StoreWriter
+
+WRITER = "tarfailover"
+"""The name of the writer in the segments."""
+COMMIT_CACHE = 8 * 1024 * 1024
+"""Bytes of segments that each thread that commits keeps in memory."""
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return int(time.time() * 1000)  # noqa: TID251 - the default of an argument
+
+
+class _Own(threading.local):
+    """What each thread has for itself: readers are for one thread."""
+
+    reader: RecordReader | None = None
+
+
+class WritableRepository:
+    """See `open_for_writing`; to be closed, or used with ``with``. For any number of threads."""
+
+    def __init__(
+        self,
+        store: StoreWriter,
+        *,
+        random: Callable[[int], bytes] = os.urandom,
+        now: Clock = now_ms,
+        wid: str = WRITER,
+    ) -> None:
+        """Commit to `store`, and close it in the end.
+
+        `random(n)` gives n bytes for ids, `now` the time in milliseconds since 1970.
+        """
+        self._store = store
+        self._now = now
+        self._committer = Committer(store, random, wid=wid, now=now)
+        self._own = _Own()
+        self._closed = False
+
+    @property
+    def directory(self) -> Path:
+        """Where the store is."""
+        return self._store.directory
+
+    @property
+    def head(self) -> RecordId:
+        """The newest head that is durable."""
+        head = self._committer.durable
+        if head is None:
+            raise AssertionError("a repository that was opened for writing has a head")
+        return head
+
+    @property
+    def repairs(self) -> tuple[str, ...]:
+        """What opening the store had to mend, a sentence each."""
+        return self._store.repairs
+
+    @contextmanager
+    def commit(self) -> Iterator[WritableNode]:
+        """A block whose changes below the node that it gets become one new head.
+
+        When the block ends, they are durable; when it raises, there were none. What other
+        threads have committed since the block began is kept: changes of different nodes,
+        children and properties merge, and so do equal changes.
+
+        Raises ConflictError where it cannot be both, and ContentError for what a repository
+        cannot hold: then nothing was committed. Raises StoreIOError or StoreLockedError:
+        whether it was shows when the store is opened again.
+        """
+        self._check_open()
+        edit = Edit(self._committer, self._reader())
+        try:
+            yield WritableNode(edit)
+            changed = edit.finish()
+            if changed is not None:
+                self._committer.commit(edit.base, changed)
+        finally:
+            edit.abandon()
+
+    def _reader(self) -> RecordReader:
+        if self._own.reader is None:
+            self._own.reader = self._committer.reader(COMMIT_CACHE)
+        return self._own.reader
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise TarFailoverError(f"{self.directory}: this repository is closed")
+
+    def close(self) -> None:
+        """Close the store and give its lock back; harmless when called twice.
+
+        Blocks that are still open in other threads fail.
+        """
+        if not self._closed:
+            self._closed = True
+            try:
+                self._committer.close()
+            finally:
+                self._store.close()
+
+    def __enter__(self) -> WritableRepository:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_for_writing(
+    directory: str | Path, *, create: bool = False, disk: Disk | None = None
+) -> WritableRepository:
+    """Open the segment store in `directory` to change what is in it.
+
+    Holds its lock until it is closed, as Oak does; mends first what a crash left. With
+    `create`, a store is made in a directory that is missing or empty.
+
+    Raises StoreLockedError while another process, or this one, has it open for writing;
+    NotAStoreError, UnsupportedStoreError, DamagedStoreError, NoHeadError, StoreIOError.
+    """
+    # Without a head, if the process died between making the store and its first head.
+    store = StoreWriter.open(Path(directory), create=create, headless=create, disk=disk)
+    try:
+        return WritableRepository(store)
+    except BaseException:
+        store.close()
+        raise
