@@ -7,7 +7,7 @@
     ├── FormatError              10   bytes are not what the TarMK format says
     ├── ContentError             18   content is beyond what a repository can hold
     ├── NotFoundError            19   no node, property, head or checkpoint of this name
-    ├── ConflictError            30   a commit and another one changed the same, differently
+    ├── ConflictError            31   a commit and another one changed the same, differently
     ├── StoreError
     │   ├── NotAStoreError       11   there is no segment store in the directory
     │   ├── UnsupportedStoreError 12  a legacy or a newer store
@@ -88,7 +88,7 @@ class ConflictError(TarFailoverError):
     what became of it in this commit and in the other one.
     """
 
-    exit_code = 30
+    exit_code = 31
 
     def __init__(self, path: str, ours: str, theirs: str) -> None:
         super().__init__(path, ours, theirs)

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 from copies import sound
-from oak import OakPeer
-from oak_content import lives_on
+from oak_content import digest_of, lives_on
+from oak_peer import Peer
 
 from tarfailover import repository
 from tarfailover.repository import Name, Reference, Uri, WeakReference, WritableNode
-from tarfailover.repository.digest import content_digest
 
 pytestmark = pytest.mark.interop
 
@@ -51,13 +50,9 @@ def fill(top: WritableNode, seed: int) -> None:
         node = node.make("deep")
 
 
-def digest(store: Path) -> str:
-    with repository.open(store) as opened:
-        return content_digest(opened.head.super_root.state).sha256
-
-
+@pytest.mark.cell("our commits: opened, extended, compacted and cleaned by Oak")
 def test_oak_opens_extends_compacts_and_cleans_what_the_api_wrote(
-    oak: OakPeer, tmp_path: Path
+    peer: Peer, tmp_path: Path
 ) -> None:
     with repository.open_for_writing(tmp_path, create=True) as store:
         for number in range(3):
@@ -69,32 +64,35 @@ def test_oak_opens_extends_compacts_and_cleans_what_the_api_wrote(
             root.children["copy"] = root.node("content/run2")
             with store.commit() as other:
                 other.node("content/run1/wide/n9").properties["y"] = [1, 2]
-    assert oak.digest(tmp_path) == digest(tmp_path)
-    assert lives_on(oak, tmp_path) == digest(tmp_path)
+    assert peer.walk(tmp_path).digest == digest_of(tmp_path)
+    assert lives_on(peer, tmp_path) == digest_of(tmp_path)
     sound(tmp_path)
 
 
-def test_oak_then_we_then_oak_then_we(oak: OakPeer, tmp_path: Path) -> None:
-    """Our commits on a store of Oak's, over a compaction of Oak's, with nodes of before it."""
-    oak.run("create", tmp_path, 120, 40, seed=1)
-    oak.run("checkpoint", tmp_path)
+@pytest.mark.cell("our commits: in turns with Oak's on one store, over compactions")
+def test_oak_then_we_then_oak_then_we(peer: Peer, tmp_path: Path) -> None:
+    """Our commits on a store of Oak's, with a node of ours of before a compaction of Oak's."""
+    with peer.open(tmp_path) as opened:
+        opened.fill(seed=1, nodes=60, kib=20)
+        opened.checkpoint()
     with repository.open_for_writing(tmp_path) as store, store.commit() as root:
         fill(root.make("content/ours"), 1)
-        [first, *_] = root.node("content/run1").children.values()
-        first.properties["touched"] = True
+        next(iter(root.node("content").children.values())).properties["touched"] = True
     with repository.open(tmp_path) as before:
-        assert oak.digest(tmp_path) == digest(tmp_path)
-        oak.run("create", tmp_path, 60, 20, seed=2)
-        oak.run("compact", tmp_path)
+        assert peer.walk(tmp_path).digest == digest_of(tmp_path)
+        with peer.open(tmp_path) as opened:
+            opened.fill(seed=2, nodes=20)
+            opened.compact("full")
         with repository.open_for_writing(tmp_path) as store, store.commit() as root:
             root.remove("content/ours/wide")
             root.children["restored"] = before.node("content/ours")
             fill(root.make("content/more"), 2)
     sound(tmp_path)
-    found = digest(tmp_path)
-    assert oak.digest(tmp_path) == found
-    for _ in range(3):
-        oak.run("compact", tmp_path)
-    assert oak.digest(tmp_path) == found == digest(tmp_path)
-    assert lives_on(oak, tmp_path) == digest(tmp_path)
+    found = digest_of(tmp_path)
+    with peer.open(tmp_path) as opened:
+        for _ in range(3):
+            opened.compact("full")
+        assert opened.digest() == found
+    assert digest_of(tmp_path) == found
+    assert lives_on(peer, tmp_path) == digest_of(tmp_path)
     sound(tmp_path)
