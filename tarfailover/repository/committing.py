@@ -21,9 +21,10 @@ from tarfailover.repository.copying import Copying
 from tarfailover.repository.merging import merge
 from tarfailover.repository.nodes import NodeState
 from tarfailover.repository.reader import RecordReader
-from tarfailover.repository.record_writer import Readable
+from tarfailover.repository.record_writer import Outside, Readable
 from tarfailover.repository.segment_writer import Clock, SegmentWriter
 from tarfailover.repository.shelf import Shelf
+from tarfailover.repository.streams import Binary
 from tarfailover.repository.values import ExternalBlob, StoredBlob
 from tarfailover.store.writer import StoreWriter
 
@@ -40,10 +41,17 @@ class Committer:
     """The newest head of a store, and the way to the next one; for any number of threads."""
 
     def __init__(
-        self, store: StoreWriter, random: Callable[[int], bytes], *, wid: str, now: Clock
+        self,
+        store: StoreWriter,
+        random: Callable[[int], bytes],
+        *,
+        wid: str,
+        now: Clock,
+        outside: Outside | None = None,
     ) -> None:
         """`random(n)` gives n bytes for ids, `wid` names the writer in the segments.
 
+        Large binaries go `outside`, if that is given.
         `now` gives the time of segments and of commits, milliseconds since 1970. A store
         without a head gets one with an empty root. Raises what `StoreWriter` raises, and
         SegmentMissingError or FormatError if the head cannot be read.
@@ -51,7 +59,8 @@ class Committer:
         self._now = now
         self._shelf = Shelf(store)
         self._segments = SegmentWriter(self._shelf, random, wid=wid, now=now)
-        self._tree = TreeWriter(self._segments)
+        self._tree = TreeWriter(self._segments, outside)
+        self._outside = outside
         self._writing = threading.RLock()
         self._settling = threading.Condition()
         self._leading = False
@@ -82,7 +91,8 @@ class Committer:
 
     def reader(self, cached: int) -> RecordReader:
         """A reader, for one thread, of all that is written; it holds `cached` bytes."""
-        return RecordReader(self, cached=cached)
+        blobs = None if self._outside is None else self._outside.store
+        return RecordReader(self, blobs, cached=cached)
 
     def read(self, segment: SegmentId) -> bytes:
         """The bytes of any segment that was written; raises as `Shelf.read`."""
@@ -181,7 +191,7 @@ class Committer:
             self._segments.seal()
             return NodeState(reader, written.id)
 
-    def binary(self, source: Readable) -> StoredBlob:
+    def binary(self, source: Readable) -> StoredBlob | ExternalBlob:
         """Store a binary now; other threads go on while `source` is read."""
         return self._tree.records.blob(source, self._writing)
 
@@ -205,14 +215,20 @@ class Committer:
         if self._may_share(blob.record.segment, reader):
             return blob
         with self._writing:
-            return self._copying(reader).blob(blob)
+            return self._tree.reader.blob(self._copying(reader).blob(blob))
 
     def _copying(self, old: RecordReader) -> Copying:
         def bring(segment: SegmentId) -> None:
             if not self._shelf.contains(segment):
                 self._shelf.append(segment, old.segment(segment).data)
 
-        return Copying(old, self._tree.records, bring=bring)
+        def take(blob: ExternalBlob) -> RecordId | None:
+            if old.blobs is None or self._shelf.contains(blob.record.segment):
+                return None
+            with Binary(old, blob).open() as source:
+                return self._tree.records.blob(source).record
+
+        return Copying(old, self._tree.records, bring=bring, take=take)
 
     def _may_share(self, segment: SegmentId, reader: RecordReader) -> bool:
         if self._segments.is_open(segment):

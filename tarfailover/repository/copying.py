@@ -67,12 +67,14 @@ class Copying:
         keep: Segments = frozenset(),
         *,
         bring: Callable[[SegmentId], None] = lambda _: None,
+        take: Callable[[ExternalBlob], RecordId | None] = lambda _: None,
         progress: Callable[[int], None] = lambda _: None,
     ) -> None:
         """`keep`: segments whose records need no copy, nor all that these refer to.
 
-        `bring` is told of bulk segments before they are referred to; `progress` of the
-        number of nodes copied, now and then.
+        `bring` is told of bulk segments before they are referred to; `take` may give the
+        record of a copy of an external binary, of which only the name is copied otherwise;
+        `progress` is told of the number of nodes copied, now and then.
         """
         self.nodes = 0
         self._old = old
@@ -80,6 +82,7 @@ class Copying:
         self._records = records
         self._keep = keep
         self._bring = bring
+        self._take = take
         self._maps = MapWriter(
             RecordReader(records.segments), records.segments.write, records.string
         )
@@ -241,7 +244,7 @@ class Copying:
             self._old.locate(record, VALUE)
         found = self._old.blob(record)
         if isinstance(found, ExternalBlob):
-            return self._external(record)
+            return self._take(found) or self._external(record)
         if found.length < SMALL_LIMIT and kind != PropertyType.BINARY:
             # Short strings repeat: they are written once for many nodes.
             return self._records.string(self._old.string(record))
@@ -249,12 +252,9 @@ class Copying:
             return self._segments.write(value_draft(b"".join(self._old.blob_pieces(found))))
         return self._long_value(found)
 
-    def blob(self, blob: StoredBlob | ExternalBlob) -> StoredBlob | ExternalBlob:
-        """The copy of one binary; of an external one its name."""
-        record = self._value(blob.record, PropertyType.BINARY)
-        if isinstance(blob, ExternalBlob):
-            return ExternalBlob(record, blob.blob_id)
-        return StoredBlob(record, blob.length)
+    def blob(self, blob: StoredBlob | ExternalBlob) -> RecordId:
+        """The copy of one binary."""
+        return self._value(blob.record, PropertyType.BINARY)
 
     def _long_value(self, found: StoredBlob) -> RecordId:
         known = self._long.get(found.record)

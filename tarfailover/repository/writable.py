@@ -15,7 +15,9 @@ from tarfailover.ids import RecordId
 from tarfailover.repository.committing import Committer
 from tarfailover.repository.editing import Edit, WritableNode
 from tarfailover.repository.reader import RecordReader
+from tarfailover.repository.record_writer import Outside
 from tarfailover.repository.segment_writer import Clock
+from tarfailover.store.blobs import BlobStore, open_blob_store
 from tarfailover.store.durable import Disk
 from tarfailover.store.writer import StoreWriter
 
@@ -43,17 +45,18 @@ class WritableRepository:
         self,
         store: StoreWriter,
         *,
+        outside: Outside | None = None,
         random: Callable[[int], bytes] = os.urandom,
         now: Clock = now_ms,
         wid: str = WRITER,
     ) -> None:
-        """Commit to `store`, and close it in the end.
+        """Commit to `store`, and close it in the end; large binaries go `outside`, if given.
 
         `random(n)` gives n bytes for ids, `now` the time in milliseconds since 1970.
         """
         self._store = store
         self._now = now
-        self._committer = Committer(store, random, wid=wid, now=now)
+        self._committer = Committer(store, random, wid=wid, now=now, outside=outside)
         self._own = _Own()
         self._closed = False
 
@@ -131,20 +134,30 @@ class WritableRepository:
 
 
 def open_for_writing(
-    directory: str | Path, *, create: bool = False, disk: Disk | None = None
+    directory: str | Path,
+    *,
+    create: bool = False,
+    blobs: Outside | BlobStore | str | Path | None = None,
+    disk: Disk | None = None,
 ) -> WritableRepository:
     """Open the segment store in `directory` to change what is in it.
 
     Holds its lock until it is closed, as Oak does; mends first what a crash left. With
-    `create`, a store is made in a directory that is missing or empty.
+    `create`, a store is made in a directory that is missing or empty. `blobs` is where
+    external binaries are and where binaries of 16512 bytes and more go: a directory, a blob
+    store that is open, or an `Outside`, which tells another size; without, they go into the
+    segments.
 
     Raises StoreLockedError while another process, or this one, has it open for writing;
     NotAStoreError, UnsupportedStoreError, DamagedStoreError, NoHeadError, StoreIOError.
     """
+    if isinstance(blobs, (str, Path)):
+        blobs = open_blob_store(blobs)
+    outside = Outside(blobs, os.urandom) if isinstance(blobs, BlobStore) else blobs
     # Without a head, if the process died between making the store and its first head.
     store = StoreWriter.open(Path(directory), create=create, headless=create, disk=disk)
     try:
-        return WritableRepository(store)
+        return WritableRepository(store, outside=outside)
     except BaseException:
         store.close()
         raise

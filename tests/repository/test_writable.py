@@ -32,6 +32,7 @@ from tarfailover.repository import (
     WritableRepository,
     editing,
 )
+from tarfailover.store.blobs import DATA_STORE, BlobStore
 
 UTC = dt.timezone.utc
 DAY = dt.datetime(2026, 11, 29, 12, 0, 0, 5000, UTC)
@@ -345,6 +346,39 @@ def test_nodes_are_copied_from_another_repository(tmp_path: Path) -> None:
         assert copy.node("n7").properties["text"].value == "x" * 20_000
         assert copy.state.stable_id == page.state.stable_id
     sound(tmp_path / "two")
+
+
+def test_large_binaries_go_into_a_blob_store_and_come_from_another_one(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        blobs = BlobStore(tmp_path / f"{name}-blobs", DATA_STORE, QuickDisk())
+        disk = QuickDisk()
+        with (
+            repository.open_for_writing(
+                tmp_path / name, create=True, blobs=blobs, disk=disk
+            ) as store,
+            store.commit() as root,
+        ):
+            if name == "one":
+                root.make("page").properties["b"] = [LONG, b"short"]
+                large, short = root.node("page").properties["b"].values
+                assert large.blob_id is not None and short.blob_id is None
+                assert large.read() == LONG
+                continue
+            with repository.open(tmp_path / "one", tmp_path / "one-blobs") as one:
+                root.children["page"] = one.node("page")
+                root.properties["b"] = one.node("page").properties["b"]
+    with repository.open(tmp_path / "two", tmp_path / "two-blobs") as two:
+        for node in (two.root, two.node("page")):
+            large, short = node.properties["b"].values
+            assert large.blob_id and large.read() == LONG and short.read() == b"short"
+    with (
+        repository.open(tmp_path / "two", tmp_path / "two-blobs") as two,
+        opened(tmp_path / "three") as store,
+        store.commit() as root,
+    ):
+        root.children["page"] = two.node("page")
+    with repository.open(tmp_path / "three") as three:
+        assert three.node("page").properties["b"].values[0].read() == LONG, "in the segments"
 
 
 def test_a_node_of_another_open_commit_is_refused(tmp_path: Path) -> None:
