@@ -235,6 +235,9 @@ class MasterConfig:
     )
 
 
+DIALECTS = ("native", "oak")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SlaveConfig:
     """What a slave is told; times in seconds, sizes in bytes."""
@@ -256,6 +259,10 @@ class SlaveConfig:
         oak=("master.host", "primary.host"),
     )
     port: int = setting("whole", 8023, "TCP port of the master", (1, 65535), "p")
+    dialect: str = choice(
+        DIALECTS,
+        "what the master speaks: native: ours; oak: the standby protocol of an Oak primary",
+    )
     tls_ca: str = setting(
         "text",
         "",
@@ -474,7 +481,13 @@ def _check(config: MasterConfig | SlaveConfig) -> None:
     _check_blobs(config)
     if isinstance(config, MasterConfig):
         check_listener(config)
-    elif config.retry_max < config.retry_initial:
+        return
+    if config.dialect == "oak" and config.token_file:
+        raise ConfigError(
+            "token_file cannot be used with dialect oak: an Oak primary asks for no token; remove "
+            "--token-file, or show it a certificate with --tls-certificate"
+        )
+    if config.retry_max < config.retry_initial:
         raise ConfigError(
             f"retry_max {config.retry_max:g} s is shorter than retry_initial "
             f"{config.retry_initial:g} s; raise --retry-max or lower --retry-initial"

@@ -134,6 +134,9 @@ def for_master(found: OakProperties, given: Mapping[str, Any]) -> Iterator[tuple
 
 def for_slave(found: OakProperties, given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The settings that follow for a slave, beside those that are `given`; raises ConfigError."""
+    if given.get("mode") == "standby":
+        # What such a file has followed up to now is an Oak primary.
+        yield "dialect", "oak"
     yield "no_cleanup", not found.auto_clean
     if found.read_timeout is not None:
         yield "deadline_answer", found.read_timeout / 1000

@@ -68,6 +68,7 @@ def test_a_file_of_a_standby_with_everything() -> None:
     found = merged(SlaveConfig, {"mode": "standby", **EVERYTHING})
     assert what_is_set(found) == {
         "mode": "standby",
+        "dialect": "oak",
         "master_host": "10.0.0.1",
         "interval": 7.0,
         "no_cleanup": True,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
 from tarfailover.config import SlaveConfig
 from tarfailover.errors import LinkError
+from tarfailover.ids import RecordId
 from tarfailover.slave.link import Link
+from tarfailover.slave.oak.protocol import OakProtocol
 from tarfailover.slave.protocol import SlaveProtocol
 from tarfailover.slave.told import Introduction
 from tarfailover.wire.messages import Hello
@@ -52,10 +53,31 @@ def _features(config: SlaveConfig) -> tuple[str, ...]:
     return (FOLLOW, *compression_offered(config.compression), *((BLOBS,) if own else ()))
 
 
-_DIALECTS: dict[str, Any] = {"native": Native}
+class Oak(Dialect):
+    """That of Oak's cold standby."""
+
+    def __init__(self, config: SlaveConfig, client: str) -> None:
+        del config
+        self._client = client
+        self._head: RecordId | None = None
+        self._heard = 0
+
+    def link(
+        self, config: SlaveConfig, clock: IReactorTime, welcomed: Welcomed, lost: Lost
+    ) -> Link:
+        """As `Dialect.link`."""
+
+        def heard(head: RecordId) -> int:
+            if head != self._head:
+                self._head, self._heard = head, int(clock.seconds() * 1000)
+            return self._heard
+
+        return OakProtocol(config, clock, self._client, welcomed, lost, heard)
+
+
+_DIALECTS: dict[str, type[Native | Oak]] = {"native": Native, "oak": Oak}
 
 
 def dialect(config: SlaveConfig, client: str) -> Dialect:
     """The one that `config` names, for a slave that calls itself `client`."""
-    made: Dialect = _DIALECTS["native"](config, client)
-    return made
+    return _DIALECTS[config.dialect](config, client)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from links import Rig
-from sides import TAR, MasterSide, SlaveSide, chain, served
+from sides import TAR, MasterSide, SlaveSide, chain, in_trouble, served
 from stores import head_in, make_store
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionRefusedError as RefusedError
@@ -28,21 +28,12 @@ from tarfailover.wire import messages as m
 
 SAMPLES = chain(4)
 HEAD = head_in(SAMPLES[-1].segment)
-STATES = {
-    status.CONNECTING,
-    status.SYNCING,
-    status.IN_SYNC,
-    status.STALLED,
-    status.REFUSED,
-    status.DIVERGED,
-    status.FAILED,
-}
-
 MADE: dict[type[TarFailoverError], tuple[Callable[[], TarFailoverError], str]] = {
     errors.TarFailoverError: (lambda: TarFailoverError("why"), status.FAILED),
     errors.ConfigError: (lambda: errors.ConfigError("why"), status.FAILED),
     errors.FormatError: (lambda: errors.FormatError("why", 7, "a file"), status.FAILED),
     errors.ContentError: (lambda: errors.ContentError("why"), status.FAILED),
+    errors.ConflictError: (lambda: errors.ConflictError("/a", "why", "b"), status.FAILED),
     errors.NotFoundError: (lambda: errors.NotFoundError("why"), status.FAILED),
     errors.StoreError: (lambda: errors.StoreError("why"), status.FAILED),
     errors.NotAStoreError: (lambda: errors.NotAStoreError("why"), status.FAILED),
@@ -108,19 +99,6 @@ def all_errors(root: type[TarFailoverError] = TarFailoverError) -> Iterator[type
 def test_no_error_is_left_out() -> None:
     assert set(MADE) == set(all_errors())
     assert set(CODES) > set(m.ErrorCode)
-
-
-def in_trouble(slave: SlaveSide, state: str, why: str) -> None:
-    """It said `state` because of `why`, tries again with growing pauses, and stays as it is."""
-    rig, told = slave.rig, slave.service.status
-    assert (told.state, why in told.why) == (state, True), (told.state, told.why)
-    assert told.failures == 1, "one trouble is counted once"
-    before, failures = rig.seconds(), told.failures
-    rig.pass_time(0.4, step=0.1)
-    assert told.failures == failures, "tried again without a pause"
-    rig.pass_time(30, step=0.1)
-    assert 2 < told.failures - failures < 12 + (rig.seconds() - before) / 4
-    assert set(slave.history) <= STATES
 
 
 def gets_there(slave: SlaveSide, master: MasterSide) -> None:

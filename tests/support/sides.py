@@ -19,6 +19,7 @@ from tarfailover.errors import TarFailoverError
 from tarfailover.master.doorway import Doorway
 from tarfailover.master.factory import MasterFactory
 from tarfailover.master.service import MasterService
+from tarfailover.slave import status
 from tarfailover.slave.protocol import SlaveProtocol
 from tarfailover.slave.service import SlaveService
 from tarfailover.store.follower import Follower
@@ -319,6 +320,30 @@ class SlaveSide:
         """The head of its copy."""
         assert self.service.copy is not None
         return self.service.copy.head
+
+
+STATES = {
+    status.CONNECTING,
+    status.SYNCING,
+    status.IN_SYNC,
+    status.STALLED,
+    status.REFUSED,
+    status.DIVERGED,
+    status.FAILED,
+}
+
+
+def in_trouble(slave: SlaveSide, state: str, why: str) -> None:
+    """It said `state` because of `why`, tries again with growing pauses, and stays as it is."""
+    rig, told = slave.rig, slave.service.status
+    assert (told.state, why in told.why) == (state, True), (told.state, told.why)
+    assert told.failures == 1, "one trouble is counted once"
+    before, failures = rig.seconds(), told.failures
+    rig.pass_time(0.4, step=0.1)
+    assert told.failures == failures, "tried again without a pause"
+    rig.pass_time(30, step=0.1)
+    assert 2 < told.failures - failures < 12 + (rig.seconds() - before) / 4
+    assert set(slave.history) <= STATES
 
 
 def served(rig: Rig, store: Path, **settings: Any) -> MasterSide:

@@ -1,0 +1,254 @@
+"""The slave's end of a connection to an unmodified Oak primary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from isal.isal_zlib import crc32
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+
+from tarfailover.config import SlaveConfig
+from tarfailover.errors import LinkError, PeerError
+from tarfailover.ids import RecordId, SegmentId, is_data, text
+from tarfailover.slave.asked import OnBytes, OnItem, OnItems
+from tarfailover.slave.link import Lacking, Link
+from tarfailover.slave.oak.blob import ComingBlob, length_in
+from tarfailover.slave.oak.lesson import Lesson
+from tarfailover.slave.oak.queue import Question, Questions
+from tarfailover.slave.told import Introduction, OakHead, OakPrimary, ToldHead
+from tarfailover.wire.messages import ErrorCode
+from tarfailover.wire.oak.frames import (
+    AnswerParser,
+    BlobPart,
+    HeadAnswer,
+    ReferencesAnswer,
+    SegmentAnswer,
+)
+from tarfailover.wire.oak.requests import GetBlob, GetHead, GetReferences, GetSegment, line
+from tarfailover.wire.oak.snappy import Unpacker
+from tarfailover.wire.stream import Refusal, Segment
+
+WINDOW = 16 * 1024 * 1024
+"""Bytes of segments asked for and not yet come, by guess: a primary holds them in memory."""
+
+_SILENT = (
+    "; an Oak primary ends one at once and without a word if this machine is not among its "
+    "primary.allowed-client-ip-ranges, and one with secure=true if no TLS is spoken"
+)
+_HELLO = (
+    "the answer to the first question; a primary gives none while it has no head on its disk, "
+    "and none to plain text where it speaks TLS or the other way round"
+)
+
+
+class OakProtocol(Link, Protocol):
+    """One connection to an Oak primary; `client` is the name that it is told.
+
+    `heard` tells for a head when this slave heard of it first, in milliseconds since 1970.
+    """
+
+    silent = _SILENT
+
+    def __init__(
+        self,
+        config: SlaveConfig,
+        clock: IReactorTime,
+        client: str,
+        welcomed: Callable[[Any, Introduction], None],
+        lost: Callable[[Any, LinkError], None],
+        heard: Callable[[RecordId], int],
+    ) -> None:
+        super().__init__(config, clock, welcomed, lost)
+        self._client = client
+        self._heard = heard
+        self._unpacker = Unpacker()
+        self._parser = AnswerParser()
+        self._questions = Questions(min(WINDOW, config.window_max))
+        self._open: dict[Deferred[Any], None] = {}
+        self._lesson: Lesson | None = None
+        self._hello = self._deadline("hello", config.deadline_hello, _HELLO)
+
+    # the connection
+
+    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
+        """Connected. Nobody greets here, so the first question is who answers at all."""
+        super().connectionMade()
+        self._hello.start()
+        greeted = self._ask_head(None)
+        greeted.addCallback(self._greeted).addErrback(self._failed)
+
+    def _greeted(self, _: ToldHead) -> None:
+        self._hello.stop()
+        self.gives_blobs = True
+        self._welcomed(self, OakPrimary())
+
+    def _due(self) -> bool:
+        return bool(self._questions)
+
+    def _drop(self, error: LinkError) -> None:
+        self._hello.stop()
+        still_open, self._open = self._open, {}
+        for done in still_open:
+            done.errback(Failure(error))
+        if self._lesson is not None:
+            self._lesson.fail(Failure(error))
+
+    # requests
+
+    def head(self, have: RecordId | None, wait: float) -> Deferred[ToldHead]:
+        """The primary's head, at once: Oak's dialect cannot wait for another than `have`."""
+        del wait
+        return self._ask_head(have)
+
+    def _ask_head(self, have: RecordId | None) -> Deferred[ToldHead]:
+        done: Deferred[ToldHead] = self._opened()
+        known: list[SegmentId] = []
+
+        def told(answer: HeadAnswer) -> None:
+            record = answer.record
+            is_known = have is None or record == have or bool(known)
+            self._close_one(done, OakHead(record, self._heard(record), is_known))
+
+        def seen(answer: ReferencesAnswer) -> None:
+            known.append(answer.segment)
+
+        questions = [Question(GetHead(), told, partial(self._no_head, done))]
+        if have is not None and is_data(have.segment):
+            questions.insert(0, Question(GetReferences(have.segment), seen, _nothing))
+        self._questions.ask(questions)
+        self._push()
+        return done
+
+    def _no_head(self, done: Deferred[Any]) -> None:
+        why = "the primary has no head on its disk yet"
+        self._close_one(done, Failure(PeerError(ErrorCode.NOT_READY, why)))
+
+    def list(
+        self, head: SegmentId, cursor: bytes, on_items: OnItems, lacking: Lacking
+    ) -> Deferred[bytes]:
+        """As `Link.list`, of what the store lacks, and without any cursor."""
+        del cursor
+        if self._failure is not None:
+            return fail(self._failure)
+        lesson = self._lesson = Lesson(head, self._ask_about, on_items, lacking)
+        lesson.go_on()
+        return lesson.done
+
+    def _ask_about(self, ids: Sequence[SegmentId]) -> None:
+        lesson = self._lesson
+        if lesson is None:
+            return
+        self._questions.ask(
+            Question(GetReferences(each), lesson.learned, partial(self._no_segment, each))
+            for each in ids
+        )
+        self._push()
+
+    def _no_segment(self, segment: SegmentId) -> None:
+        raise PeerError(ErrorCode.SEGMENT_GONE, _gone(segment))
+
+    def get(self, ids: Sequence[SegmentId], on_item: OnItem) -> Deferred[None]:
+        """As `Link.get`."""
+        done: Deferred[None] = self._opened()
+        left = len(ids)
+
+        def give(item: Segment | Refusal) -> None:
+            nonlocal left
+            left -= 1
+            on_item(item)
+            if not left:
+                self._close_one(done, None)
+
+        def came(answer: SegmentAnswer) -> None:
+            crc = 0
+            for chunk in answer.chunks:
+                crc = crc32(chunk, crc)
+            give(Segment(answer.segment, crc, answer.length, answer.chunks))
+
+        def gone(segment: SegmentId) -> None:
+            give(Refusal(segment, ErrorCode.SEGMENT_GONE, _gone(segment)))
+
+        self._questions.fetch(Question(GetSegment(each), came, partial(gone, each)) for each in ids)
+        self._push()
+        return done
+
+    def blob(self, blob: str, offset: int, most: int, on_bytes: OnBytes) -> Deferred[int]:
+        """As `Link.blob`; what is before `offset` comes too, and is passed over."""
+        del most
+        done: Deferred[int] = self._opened()
+        coming = ComingBlob(blob, offset, on_bytes)
+
+        def came(part: BlobPart) -> None:
+            total = coming.part(part)
+            if total is not None:
+                self._close_one(done, total)
+
+        def left_out() -> None:
+            try:
+                self._close_one(done, coming.left_out())
+            except PeerError as error:
+                self._close_one(done, Failure(error))
+
+        size = min(length_in(blob) or 0, WINDOW)
+        self._questions.fetch([Question(GetBlob(blob), came, left_out, size)])
+        self._push()
+        return done
+
+    def _opened(self) -> Deferred[Any]:
+        done: Deferred[Any] = Deferred()
+        if self._failure is not None:
+            done.errback(Failure(self._failure))
+        else:
+            self._open[done] = None
+        return done
+
+    def _close_one(self, done: Deferred[Any], result: object) -> None:
+        if done in self._open:
+            del self._open[done]
+            done.callback(result)
+
+    def _push(self) -> None:
+        """Send what may be sent now."""
+        if self._failure is not None:
+            return
+        idle = not self._questions
+        requests = self._questions.to_send()
+        if requests:
+            self.transport.write(b"".join([line(self._client, each) for each in requests]))
+            if idle and not self._held and not self._idle.running:
+                self._first.start()
+
+    # answers
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        """Bytes came."""
+        self._count(len(data))
+        try:
+            for piece in self._unpacker.feed(data):
+                for answer in self._parser.feed(piece):
+                    if self._failure is not None:
+                        return
+                    self._progress()
+                    self._questions.answer(answer)
+            if self._lesson is not None:
+                self._lesson.go_on()
+            self._push()
+            if not self._questions:
+                self._nothing_due()
+        except LinkError as error:
+            self.fail(error)
+        except Exception:  # noqa: BLE001 - of whoever the answer was for: told, not lost
+            self._unforeseen()
+
+
+def _gone(segment: SegmentId) -> str:
+    return f"the primary has no segment {text(segment)}, which its head needs; was it compacted?"
+
+
+def _nothing() -> None:
+    """Left out, as may be."""

@@ -1,0 +1,182 @@
+"""A whole slave of an Oak primary: the same engine, rules and states as with our own master."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from links import Rig
+from oak_sides import RawPrimary, Served
+from sides import SlaveSide, chain, in_trouble, large
+from stores import bulk, data_id, head_in, leaf
+
+from tarfailover.slave import status
+from tarfailover.slave.oak import closure
+from tarfailover.wire.oak import answers
+from tarfailover.wire.oak.requests import GetReferences, GetSegment
+
+SAMPLES = [*large(20, 30_000), *chain(30)]
+TOP = leaf(2_000_000, [SAMPLES[20].segment, SAMPLES[-1].segment])
+SAMPLES.append(TOP)
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+@pytest.fixture
+def served(rig: Rig) -> Served:
+    served = Served(SAMPLES, head_in(TOP.segment))
+    rig.master = served.primary
+    return served
+
+
+@pytest.fixture
+def slave(rig: Rig, tmp_path: Path) -> SlaveSide:
+    return SlaveSide(rig, tmp_path / "copy", dialect="oak")
+
+
+def test_it_copies_and_follows(rig: Rig, served: Served, slave: SlaveSide) -> None:
+    slave.start()
+    assert (slave.state, slave.head) == (status.IN_SYNC, served.head)
+    assert sorted(served.taken(GetSegment)) == sorted(each.segment for each in SAMPLES)
+    served.taken(GetReferences)
+    new = [bulk(77, 100), leaf(78, [bulk(77, 100).segment, TOP.segment])]
+    served.add(*new)
+    rig.pass_time(5, step=0.5)
+    assert (slave.state, slave.head) == (status.IN_SYNC, served.head)
+    assert served.taken(GetSegment) == [each.segment for each in new]
+    known = {TOP.segment, new[-1].segment}
+    assert set(served.taken(GetReferences)) <= known, "only what is new costs anything"
+    assert served.connections == 1, "one connection that stays open"
+    slave.stop()
+
+
+def test_the_head_is_asked_for_every_interval(rig: Rig, served: Served, slave: SlaveSide) -> None:
+    slave.start()
+    before = len(served.asked)
+    rig.pass_time(50, step=1.0)
+    asked = [each.body for each in served.asked[before:]]
+    assert asked.count("h") == 10
+    slave.stop()
+
+
+def test_cut_anywhere_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    """What came whole is never asked for again, and the head moves last."""
+    samples = [*large(6, 40_000), leaf(77, [data_id(1_000_000)])]
+    head = head_in(samples[-1].segment)
+    for cut in [*range(0, 1200, 60), *range(1200, 235_000, 13_000)]:
+        rig, served = Rig(), Served(samples, head)
+        rig.master = served.primary
+        slave = SlaveSide(rig, tmp_path / f"copy{cut}", dialect="oak")
+        slave.service.startService()
+        rig.until(lambda rig=rig: bool(rig.links), "a connection")  # type: ignore[misc]
+        rig.link.cut_after = cut
+        rig.settle()
+        copy = slave.service.copy
+        assert copy is not None and copy.head is None
+        there = {each.segment for each in samples} - set(
+            copy.writer.lacking([each.segment for each in samples])
+        )
+        served.taken(GetSegment)
+        rig.pass_time(3, step=1.5)
+        assert (slave.state, slave.head) == (status.IN_SYNC, head), cut
+        assert there.isdisjoint(served.taken(GetSegment)), "pulled again"
+        slave.stop()
+
+
+def test_a_segment_that_is_gone_stalls_until_the_next_head(
+    rig: Rig, served: Served, slave: SlaveSide
+) -> None:
+    del served.samples[SAMPLES[3].segment]
+    slave.start()
+    assert slave.state == status.STALLED
+    assert "has no segment" in slave.service.status.why
+    assert slave.service.status.failures == 1, "known at once, not after a deadline"
+    served.add(leaf(99, [SAMPLES[-2].segment]))
+    rig.pass_time(60, step=0.5)
+    assert (slave.state, slave.head) == (status.IN_SYNC, served.head)
+    slave.stop()
+
+
+def test_a_primary_without_a_head_is_no_success(rig: Rig, served: Served, slave: SlaveSide) -> None:
+    head, served.head = served.head, None
+    slave.start()
+    rig.pass_time(10.1)
+    assert slave.state == status.STALLED
+    assert "deadline hello" in slave.service.status.why
+    served.head = head
+    rig.pass_time(30, step=0.5)
+    assert slave.state == status.IN_SYNC
+    slave.stop()
+
+
+def test_another_repository_is_not_followed(rig: Rig, served: Served, slave: SlaveSide) -> None:
+    slave.start()
+    head = slave.head
+    stranger = leaf(123)
+    served.samples = {stranger.segment: stranger}
+    served.head = head_in(stranger.segment)
+    rig.pass_time(5.1)
+    assert slave.state == status.DIVERGED
+    assert "--accept-new-history" in slave.service.status.why
+    assert slave.head == head
+    slave.stop()
+    accepting = SlaveSide(
+        rig, slave.service.config.store, dialect="oak", accept_new_history=True
+    ).start()
+    assert (accepting.state, accepting.head) == (status.IN_SYNC, served.head)
+    accepting.stop()
+
+
+class Forger(RawPrimary):
+    """Sends segments that are none, under right hashes."""
+
+    def asked(self, request: object) -> None:
+        """Answer."""
+        if isinstance(request, GetReferences):
+            self.references(leaf(1))
+        elif isinstance(request, GetSegment):
+            self.frame(*answers.segment(request.segment, b"0aK\x0d no segment at all"))
+        else:
+            self.head(head_in(data_id(1)))
+
+
+def test_a_segment_that_is_none_is_not_stored(rig: Rig, slave: SlaveSide) -> None:
+    rig.master = Forger
+    slave.start()
+    in_trouble(slave, status.FAILED, "failed its checks 3 times")
+    slave.stop()
+    assert not list(slave.service.config.store.glob("*.tar"))
+
+
+def test_a_primary_without_end_is_given_up(
+    rig: Rig, slave: SlaveSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(closure, "MOST_WAITING", 500)
+    number = 1
+
+    class Endless(RawPrimary):
+        def asked(self, request: object) -> None:
+            nonlocal number
+            if isinstance(request, GetReferences):
+                number += 1
+                self.references(leaf(1, [data_id(number)])._replace(segment=request.segment))
+            else:
+                self.head(head_in(data_id(1)))
+
+    rig.master = Endless
+    slave.start()
+    in_trouble(slave, status.FAILED, "is there an end")
+    slave.stop()
+
+
+def test_a_chain_longer_than_any_stack(rig: Rig, tmp_path: Path) -> None:
+    samples = chain(3_000)
+    served = Served(samples, head_in(samples[-1].segment))
+    rig.master = served.primary
+    slave = SlaveSide(rig, tmp_path / "copy", dialect="oak").start()
+    assert (slave.state, slave.head) == (status.IN_SYNC, served.head)
+    assert served.taken(GetSegment) == [each.segment for each in samples], "references first"
+    slave.stop()
