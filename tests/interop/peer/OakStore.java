@@ -22,19 +22,22 @@ import org.apache.jackrabbit.oak.segment.file.tar.GCGeneration;
 import org.apache.jackrabbit.oak.spi.commit.CommitInfo;
 import org.apache.jackrabbit.oak.spi.commit.EmptyHook;
 import org.apache.jackrabbit.oak.spi.state.NodeBuilder;
+import org.apache.jackrabbit.oak.spi.blob.BlobStore;
+import org.apache.jackrabbit.oak.spi.blob.FileBlobStore;
 import org.apache.jackrabbit.oak.spi.state.NodeState;
 
 /**
  * A segment store that is open for writing.
  *
  * <p>Options of {@code open DIRECTORY}: {@code tar} (MiB at which a tar is closed; 1), {@code
- * blobs} (the directory of a FileDataStore), {@code retained} (generations that a cleanup keeps),
- * {@code standby} (opened as the store of a standby is).
+ * blobs} (the directory of a FileDataStore) or {@code blocks} (that of a FileBlobStore), {@code
+ * retained} (generations that a cleanup keeps), {@code standby} (opened as the store of a standby
+ * is).
  */
 final class OakStore implements OakPeer.Served {
   final FileStore files;
   private final Path directory;
-  private final DataStoreBlobStore blobs;
+  private final BlobStore blobs;
   private SegmentNodeStore nodes;
 
   OakStore(OakPeer.Words words) throws Exception {
@@ -51,14 +54,17 @@ final class OakStore implements OakPeer.Served {
     files = builder.build();
   }
 
-  private static FileStoreBuilder builder(OakPeer.Words words, DataStoreBlobStore blobs) {
+  private static FileStoreBuilder builder(OakPeer.Words words, BlobStore blobs) {
     FileStoreBuilder builder = FileStoreBuilder.fileStoreBuilder(new File(words.get(0)));
     builder.withMaxFileSize(words.number("tar", 1)).withSegmentCacheSize(64);
     builder.withDefaultMemoryMapping();
     return blobs == null ? builder : builder.withBlobStore(blobs);
   }
 
-  private static DataStoreBlobStore blobs(OakPeer.Words words) {
+  private static BlobStore blobs(OakPeer.Words words) {
+    if (words.option("blocks") != null) {
+      return new FileBlobStore(words.option("blocks"));
+    }
     if (words.option("blobs") == null) {
       return null;
     }
@@ -70,16 +76,14 @@ final class OakStore implements OakPeer.Served {
 
   /** {@code walk DIRECTORY}: all of the content, through a read-only open, without a lock. */
   static Map<String, Object> walk(OakPeer.Words words) throws Exception {
-    DataStoreBlobStore blobs = blobs(words);
+    BlobStore blobs = blobs(words);
     try (ReadOnlyFileStore files = builder(words, blobs).buildReadOnly()) {
       Map<String, Object> told = new LinkedHashMap<>();
       told.put("head", files.getHead().getRecordId());
       told.putAll(ContentDigest.of(files.getHead()).told());
       return told;
     } finally {
-      if (blobs != null) {
-        blobs.close();
-      }
+      close(blobs);
     }
   }
 
@@ -201,8 +205,14 @@ final class OakStore implements OakPeer.Served {
   @Override
   public void close() throws Exception {
     files.close();
-    if (blobs != null) {
-      blobs.close();
+    close(blobs);
+  }
+
+  private static void close(BlobStore blobs) throws Exception {
+    if (blobs instanceof AutoCloseable) {
+      ((AutoCloseable) blobs).close();
+    } else if (blobs instanceof DataStoreBlobStore) {
+      ((DataStoreBlobStore) blobs).close();
     }
   }
 }
