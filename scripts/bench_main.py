@@ -12,11 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+import bench_compression as compression
+import bench_idle as idle
 import bench_latency as latency
 import bench_parts as parts
 import bench_processes as processes
 import bench_report as report
 import bench_tls as tls
+import bench_wan as wan
 from bench_parts import Plan
 from bench_processes import BenchError
 from rich.console import Console
@@ -40,7 +43,10 @@ PARTS = {
     "loopback": Part(parts.loopbacks, report.loopback),
     "delay": Part(parts.delays, report.delay),
     "tls": Part(tls.measure, tls.show),
+    "compression": Part(compression.measure, compression.show),
+    "wan": Part(wan.measure, wan.show),
     "latency": Part(latency.measure, latency.show),
+    "idle": Part(idle.measure, idle.show),
 }
 """By the name that --only knows, in the order in which they are measured and shown."""
 
@@ -61,6 +67,13 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--round-trips", default="0,20,50,100", help="of slow links, ms [0,20,50,100]"
     )
+    parser.add_argument("--levels", default="none,1,3,auto", help="of compression [none,1,3,auto]")
+    parser.add_argument("--lines", default="10,100,1000", help="for it, Mbit/s [10,100,1000]")
+    parser.add_argument("--wan-lines", default="100,1000", help="long lines, Mbit/s [100,1000]")
+    parser.add_argument("--wan-round-trips", default="50,100", help="of these, ms [50,100]")
+    parser.add_argument("--line-seconds", type=float, help="of a copy over a line [5]")
+    parser.add_argument("--slaves", type=int, help="that are idle [1000]")
+    parser.add_argument("--idle-seconds", type=float, help="of looking at them [40]")
     parser.add_argument("--quick", action="store_true", help="128, 64 MiB, 3 rounds, 20 commits")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas between")
     parser.add_argument("--directory", type=Path, help="on the file system to measure [temporary]")
@@ -71,6 +84,9 @@ def arguments(given: list[str]) -> argparse.Namespace:
         ("delay_size", 256, 64),
         ("rounds", 5, 3),
         ("commits", 100, 20),
+        ("line_seconds", 5.0, 1.0),
+        ("slaves", 1000, 200),
+        ("idle_seconds", 40.0, 20.0),
     ):
         value = getattr(options, name)
         setattr(options, name, (quick if options.quick else full) if value is None else value)
@@ -79,11 +95,18 @@ def arguments(given: list[str]) -> argparse.Namespace:
     options.only = options.only.split(",")
     if unknown := set(options.only) - set(PARTS):
         parser.error(f"--only knows {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")
-    if not re.fullmatch(r"\d{1,5}(,\d{1,5})*", options.round_trips):
-        parser.error(f"--round-trips are whole numbers of ms, like 0,50; not {options.round_trips}")
+    for name in ("round_trips", "lines", "wan_lines", "wan_round_trips"):
+        given_numbers = getattr(options, name)
+        if not re.fullmatch(r"\d{1,5}(,\d{1,5})*", given_numbers):
+            option = f"--{name.replace('_', '-')}"
+            parser.error(f"{option} are whole numbers, like 0,50; not {given_numbers}")
     if options.directory is not None and not options.directory.is_dir():
         parser.error(f"--directory {options.directory} is no directory")
     return options
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
 
 
 def measure(options: argparse.Namespace, home: Path, told: Console) -> dict[str, Any]:
@@ -97,8 +120,15 @@ def measure(options: argparse.Namespace, home: Path, told: Console) -> dict[str,
         options.rounds,
         options.commits,
         options.bandwidth,
-        tuple(map(int, options.round_trips.split(","))),
+        _numbers(options.round_trips),
         bool(rsync),
+        options.levels,
+        _numbers(options.lines),
+        options.line_seconds,
+        _numbers(options.wan_lines),
+        _numbers(options.wan_round_trips),
+        options.slaves,
+        options.idle_seconds,
     )
     results: dict[str, Any] = {"machine": report.machine(home, rsync), "rounds": plan.rounds}
     if not rsync:

@@ -55,6 +55,19 @@ class Plan:
     round_trips: tuple[int, ...]
     """Of the delayed links, milliseconds."""
     rsync: bool
+    levels: str
+    """Of compression, with commas between; a number is a level of zstd."""
+    lines: tuple[int, ...]
+    """Speeds of the lines that compression is measured on, Mbit/s."""
+    line_seconds: float
+    """What a copy may take there, without compression."""
+    wan_lines: tuple[int, ...]
+    """Speeds of long lines, Mbit/s."""
+    wan_round_trips: tuple[int, ...]
+    """Milliseconds."""
+    slaves: int
+    idle_seconds: float
+    """How long slaves that are in sync are looked at: their master answers every 20 s."""
 
 
 def settle(target: Path, source: Path) -> None:
