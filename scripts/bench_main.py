@@ -27,6 +27,8 @@ from rich.console import Console
 from tarfailover.errors import TarFailoverError
 
 SMALLEST = 1
+SHORTEST = 0.01
+"""Seconds."""
 WIDTH = 110
 
 
@@ -55,7 +57,7 @@ def arguments(given: list[str]) -> argparse.Namespace:
     """The options; ends the program for bad ones."""
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
-        description="Measure first copies beside rsync, slow links, and the latency of commits.",
+        description="Measure copies beside rsync, TLS, compression, long lines, latency, many slaves.",
     )
     parser.add_argument("--size", type=int, help="MiB of the stores over loopback [1024]")
     parser.add_argument("--delay-size", type=int, help="MiB of the store over slow links [256]")
@@ -74,7 +76,7 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--line-seconds", type=float, help="of a copy over a line [5]")
     parser.add_argument("--slaves", type=int, help="that are idle [1000]")
     parser.add_argument("--idle-seconds", type=float, help="of looking at them [40]")
-    parser.add_argument("--quick", action="store_true", help="128, 64 MiB, 3 rounds, 20 commits")
+    parser.add_argument("--quick", action="store_true", help="smaller stores, fewer rounds")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas between")
     parser.add_argument("--directory", type=Path, help="on the file system to measure [temporary]")
     parser.add_argument("--json", action="store_true", help="print one JSON object and no table")
@@ -90,8 +92,9 @@ def arguments(given: list[str]) -> argparse.Namespace:
     ):
         value = getattr(options, name)
         setattr(options, name, (quick if options.quick else full) if value is None else value)
-        if getattr(options, name) < SMALLEST:
-            parser.error(f"--{name.replace('_', '-')} must be at least {SMALLEST}")
+        least = SHORTEST if isinstance(full, float) else SMALLEST
+        if getattr(options, name) < least:
+            parser.error(f"--{name.replace('_', '-')} must be at least {least}")
     options.only = options.only.split(",")
     if unknown := set(options.only) - set(PARTS):
         parser.error(f"--only knows {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")
@@ -109,11 +112,10 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(",")))
 
 
-def measure(options: argparse.Namespace, home: Path, told: Console) -> dict[str, Any]:
-    """All parts that were asked for; `home` is for stores and copies."""
-    rsync = processes.rsync_version()
+def planned(options: argparse.Namespace, home: Path, *, rsync: bool) -> Plan:
+    """What the options ask for."""
     mib = 1024 * 1024
-    plan = Plan(
+    return Plan(
         home,
         options.size * mib,
         options.delay_size * mib,
@@ -121,7 +123,7 @@ def measure(options: argparse.Namespace, home: Path, told: Console) -> dict[str,
         options.commits,
         options.bandwidth,
         _numbers(options.round_trips),
-        bool(rsync),
+        rsync,
         options.levels,
         _numbers(options.lines),
         options.line_seconds,
@@ -130,6 +132,12 @@ def measure(options: argparse.Namespace, home: Path, told: Console) -> dict[str,
         options.slaves,
         options.idle_seconds,
     )
+
+
+def measure(options: argparse.Namespace, home: Path, told: Console) -> dict[str, Any]:
+    """All parts that were asked for; `home` is for stores and copies."""
+    rsync = processes.rsync_version()
+    plan = planned(options, home, rsync=bool(rsync))
     results: dict[str, Any] = {"machine": report.machine(home, rsync), "rounds": plan.rounds}
     if not rsync:
         told.print("rsync with --fsync is not installed: only ours is measured", highlight=False)
