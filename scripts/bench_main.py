@@ -57,7 +57,7 @@ def arguments(given: list[str]) -> argparse.Namespace:
     """The options; ends the program for bad ones."""
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
-        description="Measure copies beside rsync, TLS, compression, long lines, latency, many slaves.",
+        description="Measure copies, TLS, compression, long lines, latency, many slaves.",
     )
     parser.add_argument("--size", type=int, help="MiB of the stores over loopback [1024]")
     parser.add_argument("--delay-size", type=int, help="MiB of the store over slow links [256]")
