@@ -23,6 +23,8 @@ from oak_build import Built, OakError
 
 ANSWER_SECONDS = 60.0
 """For one request."""
+TRUE_SECONDS = 30.0
+"""Until a condition holds."""
 START_SECONDS = 30.0
 """Until the process is there."""
 STOP_SECONDS = 20.0
@@ -214,7 +216,7 @@ def walked(told: Told) -> Walked:
     )
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = ANSWER_SECONDS) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = TRUE_SECONDS) -> None:
     """Returns once `condition` holds; raises OakError if `what` does not come true in time."""
     deadline, pause = time.monotonic() + seconds, threading.Event()
     while not condition():
