@@ -10,16 +10,18 @@ from tarfailover.errors import DamagedStoreError
 from tarfailover.store.durable import told
 
 
-def look(path: Path) -> os.stat_result | None:
+def look(path: str | Path) -> os.stat_result | None:
     """What is called `path`, itself and not what it points to; None if there is nothing."""
-    with told("look at", path):
-        try:
-            return path.lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+    try:
+        return os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        with told("look at", Path(path)):
+            raise
 
 
-def regular(path: Path) -> os.stat_result | None:
+def regular(path: str | Path) -> os.stat_result | None:
     """The same, if it is a regular file; a link or a folder counts as nothing."""
     found = look(path)
     return found if found is not None and stat.S_ISREG(found.st_mode) else None

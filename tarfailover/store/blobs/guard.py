@@ -68,12 +68,11 @@ def _opened(directory: Path) -> int:
 
 
 def _lock(fd: int, directory: Path, kind: int) -> None:
-    pause = threading.Event()
     for _ in range(ATTEMPTS):
         try:
             fcntl.flock(fd, kind | fcntl.LOCK_NB)
         except BlockingIOError:
-            pause.wait(PAUSE)
+            threading.Event().wait(PAUSE)
         else:
             return
     raise StoreLockedError(

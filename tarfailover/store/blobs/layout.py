@@ -42,14 +42,14 @@ class Layout(Protocol):
     def place(self, digest: str) -> Path:
         """Where the file named `digest` belongs."""
 
-    def places(self, digest: str) -> tuple[Path, ...]:
+    def names(self, digest: str) -> tuple[str, ...]:
         """Everywhere it may be found, the place where it belongs first."""
 
     def partial(self, digest: str) -> Path:
         """Where it lies as long as it is not whole."""
 
-    def digest(self, path: Path) -> str | None:
-        """The digest after which the file `path` of the store is named; None if it is none."""
+    def digest(self, name: str) -> str | None:
+        """The digest after which the file `name` of the store is named; None if it is none."""
 
     def digest_of_partial(self, name: str) -> str | None:
         """The digest of a file on its way called `name`; None if it is none."""
@@ -70,17 +70,17 @@ class _DataStore:
         return BlobId(text, (block,), block.size)
 
     def place(self, digest: str) -> Path:
-        return Path(digest[0:2], digest[2:4], digest[4:6], digest)
+        return Path(self.names(digest)[0])
 
-    def places(self, digest: str) -> tuple[Path, ...]:
-        return (self.place(digest),)
+    def names(self, digest: str) -> tuple[str, ...]:
+        return (f"{digest[0:2]}/{digest[2:4]}/{digest[4:6]}/{digest}",)
 
     def partial(self, digest: str) -> Path:
         return Path(f"{_PREFIX}{digest}{_SUFFIX}")
 
-    def digest(self, path: Path) -> str | None:
-        found = _NAME.fullmatch(path.name)
-        return path.name if found and path in self.places(path.name) else None
+    def digest(self, name: str) -> str | None:
+        own = name.rpartition("/")[2]
+        return own if _NAME.fullmatch(own) and name in self.names(own) else None
 
     def digest_of_partial(self, name: str) -> str | None:
         return _named(name, _PREFIX)
@@ -104,19 +104,19 @@ class _Blocks:
         return BlobId(blobid.encode_entry(plain).hex(), (plain,), plain.size)
 
     def place(self, digest: str) -> Path:
-        return Path(digest[62:64], digest[60:62], f"{digest}.dat")
+        return Path(self.names(digest)[0])
 
-    def places(self, digest: str) -> tuple[Path, ...]:
-        own = self.place(digest)
-        return own, own.parent.with_name(f"{own.parent.name}_old") / own.name
+    def names(self, digest: str) -> tuple[str, ...]:
+        folder = f"{digest[62:64]}/{digest[60:62]}"
+        return f"{folder}/{digest}.dat", f"{folder}_old/{digest}.dat"
 
     def partial(self, digest: str) -> Path:
         return Path(f"{digest}{_SUFFIX}")
 
-    def digest(self, path: Path) -> str | None:
-        found = _NAME.fullmatch(path.stem)
-        named = found and len(path.stem) == 64 and path in self.places(path.stem)
-        return path.stem if named else None
+    def digest(self, name: str) -> str | None:
+        own = name.rpartition("/")[2].removesuffix(".dat")
+        named = len(own) == 64 and _NAME.fullmatch(own) and name in self.names(own)
+        return own if named else None
 
     def digest_of_partial(self, name: str) -> str | None:
         return _named(name, "")

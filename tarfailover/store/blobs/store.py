@@ -38,10 +38,16 @@ class Stored(NamedTuple):
     """A file of the store."""
 
     digest: str
-    path: Path
+    name: str
+    """Its path, as text: a store may have millions."""
     size: int
     changed_ns: int
     """When it was written, or asked for by a writer of the same content; since 1970."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return Path(self.name)
 
 
 class BlobStore:
@@ -50,6 +56,7 @@ class BlobStore:
     def __init__(self, path: Path, layout: Layout, disk: Disk | None = None) -> None:
         self.path = path
         self.layout = layout
+        self._root = f"{path}/"
         self._disk = disk or Disk()
 
     def parse(self, raw: str | bytes) -> BlobId:
@@ -81,7 +88,7 @@ class BlobStore:
     def _missing(self, part: Part) -> bool:
         if isinstance(part, bytes):
             return False
-        return self.find(part) is None or (bool(part.level) and self._index(part) is None)
+        return self._name(part) is None or (bool(part.level) and self._index(part) is None)
 
     def digests(self, blob: BlobId) -> set[str]:
         """The names of all files of `blob`, as far as its index blocks are there."""
@@ -96,15 +103,19 @@ class BlobStore:
 
     def holds(self, digest: str) -> bool:
         """Whether there is a file named `digest`."""
-        places = self.layout.places(digest)
-        return any(files.regular(self.path / place) is not None for place in places)
+        names = self.layout.names(digest)
+        return any(files.regular(self._root + name) is not None for name in names)
 
     def find(self, block: Block) -> Path | None:
         """The file of `block`; None if there is none, or not of its size, or no regular file."""
-        for place in self.layout.places(block.digest):
-            found = files.regular(self.path / place)
+        name = self._name(block)
+        return None if name is None else Path(name)
+
+    def _name(self, block: Block) -> str | None:
+        for name in self.layout.names(block.digest):
+            found = files.regular(self._root + name)
             if found is not None and block.size in (None, found.st_size):
-                return self.path / place
+                return self._root + name
         return None
 
     def length(self, blob: BlobId) -> int:
@@ -287,30 +298,31 @@ class BlobStore:
 
         What comes or goes meanwhile may be in it or not. Files with other names are left out.
         """
-        levels = [iter([self.path])]
+        levels = [iter([str(self.path)])]
         while levels:
             folder = next(levels[-1], None)
             if folder is None:
                 levels.pop()
             elif len(levels) <= self.layout.depth:
-                levels.append(iter(_entries(folder, folders=True)))
+                levels.append(each.path for each in _entries(folder, folders=True))
             else:
-                yield from self._stored(folder)
+                yield from self._stored(folder, self._digest_in)
 
-    def _stored(self, folder: Path) -> Iterator[Stored]:
-        for path in _entries(folder, folders=False):
-            digest = self.layout.digest(path.relative_to(self.path))
-            found = files.regular(path) if digest else None
-            if digest and found:
-                yield Stored(digest, path, found.st_size, found.st_mtime_ns)
+    def _digest_in(self, entry: os.DirEntry[str]) -> str | None:
+        return self.layout.digest(entry.path[len(self._root) :])
 
     def partials(self) -> Iterator[Stored]:
         """Every file that is on its way, or was when its program died."""
-        for path in _entries(self.path, folders=False):
-            digest = self.layout.digest_of_partial(path.name)
-            found = files.regular(path) if digest else None
+        return self._stored(str(self.path), lambda each: self.layout.digest_of_partial(each.name))
+
+    def _stored(
+        self, folder: str, digest_in: Callable[[os.DirEntry[str]], str | None]
+    ) -> Iterator[Stored]:
+        for entry in _entries(folder, folders=False):
+            digest = digest_in(entry)
+            found = files.regular(entry.path) if digest else None
             if digest and found:
-                yield Stored(digest, path, found.st_size, found.st_mtime_ns)
+                yield Stored(digest, entry.path, found.st_size, found.st_mtime_ns)
 
     def remove(self, stored: Stored, before_ns: int) -> bool:
         """Remove a file that is not younger than `before_ns`, and folders that are empty then.
@@ -344,14 +356,12 @@ def _sized(block: Block) -> str:
     return "unknown size" if block.size is None else f"{block.size} bytes"
 
 
-def _entries(folder: Path, *, folders: bool) -> list[Path]:
+def _entries(folder: str, *, folders: bool) -> list[os.DirEntry[str]]:
     """What is in a folder that may have gone: folders or all else, in the order of names."""
-    with told("list", folder):
+    with told("list", Path(folder)):
         try:
             with os.scandir(folder) as found:
-                chosen = [
-                    each.name for each in found if each.is_dir(follow_symlinks=False) == folders
-                ]
+                chosen = [each for each in found if each.is_dir(follow_symlinks=False) == folders]
         except FileNotFoundError:
             return []
-    return [folder / name for name in sorted(chosen)]
+    return sorted(chosen, key=lambda each: each.name)
