@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from itertools import islice
 
 from tarfailover.cli import commands
+from tarfailover.cli.checkpoints import checkpoint_document, show_checkpoints
 from tarfailover.cli.commands import DIFFERS, Subparsers
 from tarfailover.cli.opening import (
     INSIDE,
     limit_argument,
     path_argument,
-    plain,
     properties_text,
     property_document,
     revision_document,
@@ -22,7 +22,7 @@ from tarfailover.cli.output import Column, Output
 from tarfailover.cli.wording import Document, generation_document, iso, many, record_document, when
 from tarfailover.errors import NotFoundError, SegmentMissingError
 from tarfailover.format.journal import JournalLine
-from tarfailover.repository import Checkpoint, Node, Repository, Revision, paths
+from tarfailover.repository import Node, Repository, Revision, paths
 from tarfailover.repository import open as open_repository
 from tarfailover.repository.diff import Change, diff, own_properties
 from tarfailover.repository.history import Moment, Summary, history, lookup, summary
@@ -290,7 +290,7 @@ def _log(options: argparse.Namespace, output: Output) -> int:
             output.listing(
                 {
                     "store": str(options.store),
-                    "checkpoints": [_checkpoint_document(each) for each in checkpoints],
+                    "checkpoints": [checkpoint_document(each) for each in checkpoints],
                 },
                 "heads",
                 (_line_document(repository, line, found) for line, found in told),
@@ -304,7 +304,9 @@ def _log(options: argparse.Namespace, output: Output) -> int:
             output.line(
                 f"older heads are not shown; --limit {4 * options.limit} shows more of them"
             )
-        _show_checkpoints(output, checkpoints)
+        if checkpoints:
+            output.line()
+            show_checkpoints(output, checkpoints)
     return 0
 
 
@@ -361,32 +363,3 @@ def _line_document(repository: Repository, line: JournalLine, found: Summary | N
             "path": found.path,
         },
     }
-
-
-def _checkpoint_document(checkpoint: Checkpoint) -> Document:
-    return {
-        "name": checkpoint.name,
-        **record_document(checkpoint.node.record),
-        "created_ms": checkpoint.created_ms,
-        "created": iso(checkpoint.created_ms),
-        "expires_ms": checkpoint.expires_ms,
-        "expires": iso(checkpoint.expires_ms),
-        "info": checkpoint.info,
-    }
-
-
-def _show_checkpoints(output: Output, checkpoints: list[Checkpoint]) -> None:
-    if not checkpoints:
-        return
-    output.line()
-    columns = [Column(title) for title in ("checkpoint", "created", "expires", "info")]
-    rows = [
-        (
-            paths.escape(each.name),
-            when(each.created_ms),
-            when(each.expires_ms),
-            plain(", ".join(f"{name}={value}" for name, value in sorted(each.info.items()))),
-        )
-        for each in checkpoints
-    ]
-    output.table(columns, rows)

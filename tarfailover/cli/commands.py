@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ DIFFERS = 1
 """The command worked, and found a fault or a difference."""
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+
+_DURATION = re.compile(r"([1-9][0-9]{0,6})([smhd]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 _STORE = (
     errors.NotAStoreError,
@@ -83,6 +87,14 @@ def number(minimum: int) -> Callable[[str], int]:
         return int(written)
 
     return parse
+
+
+def duration(written: str) -> int:
+    """The type of an argument that is a time: seconds, or as 10m, 2h, 7d."""
+    match = _DURATION.fullmatch(written)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{written!r} is no duration such as 600, 10m, 2h or 7d")
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 def _examples(examples: Sequence[str]) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from tarfailover.cli import commands
 from tarfailover.cli.commands import DIFFERS
 from tarfailover.cli.opening import properties_text
 from tarfailover.cli.output import Output
@@ -36,9 +36,6 @@ from tarfailover.store.finding import Progress, unseen
 UNFINISHED = 3
 """The check stopped because its time was over, and found no fault until then."""
 
-_DURATION = re.compile(r"([1-9][0-9]{0,6})([smh]?)")
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare ``--deep`` and what goes with it."""
@@ -58,7 +55,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     deep.add_argument("--blob-store-kind", choices=KINDS, help="what it is (default: seen)")
     deep.add_argument(
         "--max-duration",
-        type=_duration,
+        type=commands.duration,
         metavar="TIME",
         help="stop after this many seconds, or 10m, or 2h",
     )
@@ -69,13 +66,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="keep in FILE how far a check came that stopped, and go on from there; removed when "
         "the end is reached",
     )
-
-
-def _duration(written: str) -> int:
-    match = _DURATION.fullmatch(written)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{written!r} is no duration such as 600, 10m or 2h")
-    return int(match[1]) * _SECONDS[match[2]]
 
 
 def refuse_without_deep(options: argparse.Namespace) -> None:

@@ -153,9 +153,7 @@ class Repository:
 
     def checkpoints(self) -> list[Checkpoint]:
         """The checkpoints that the head keeps, oldest first."""
-        above = self.head.super_root.children.get(CHECKPOINTS)
-        found = [_checkpoint(node) for node in above.children.values()] if above else []
-        return sorted(found, key=lambda each: (each.created_ms or 0, each.name))
+        return checkpoints_of(self.head.super_root)
 
     def at(self, when: str | RecordId | dt.datetime | None) -> Revision:
         """The state that `when` names.
@@ -250,6 +248,13 @@ def open_repository(
     with Follower.open(path) as follower:
         head = follower.head()
         return Repository(follower.snapshot, path, head, end, store)
+
+
+def checkpoints_of(super_root: Node) -> list[Checkpoint]:
+    """The checkpoints that a state keeps, oldest first."""
+    above = super_root.children.get(CHECKPOINTS)
+    found = [_checkpoint(node) for node in above.children.values()] if above else []
+    return sorted(found, key=lambda each: (each.created_ms or 0, each.name))
 
 
 def _checkpoint(node: Node) -> Checkpoint:

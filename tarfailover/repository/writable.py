@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 from tarfailover.errors import TarFailoverError
 from tarfailover.ids import RecordId
+from tarfailover.repository import checkpoints
+from tarfailover.repository.builder import NodeBuilder
 from tarfailover.repository.committing import Committer
 from tarfailover.repository.editing import Edit, WritableNode
+from tarfailover.repository.opened import Checkpoint, checkpoints_of
 from tarfailover.repository.reader import RecordReader
 from tarfailover.repository.record_writer import Outside
 from tarfailover.repository.segment_writer import Clock
+from tarfailover.repository.tree import Node
 from tarfailover.store.blobs import BlobStore, open_blob_store
 from tarfailover.store.durable import Disk
 from tarfailover.store.writer import StoreWriter
@@ -56,6 +61,7 @@ class WritableRepository:
         """
         self._store = store
         self._now = now
+        self._random = random
         self._committer = Committer(store, random, wid=wid, now=now, outside=outside)
         self._own = _Own()
         self._closed = False
@@ -99,6 +105,35 @@ class WritableRepository:
                 self._committer.commit(edit.base, changed)
         finally:
             edit.abandon()
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints that the head keeps, oldest first."""
+        self._check_open()
+        return checkpoints_of(Node(self._committer.newest(self._reader())))
+
+    def checkpoint(
+        self, lifetime: dt.timedelta, info: Mapping[str, str] = MappingProxyType({})
+    ) -> str:
+        """Keep the content as it is now for `lifetime`; the name of the checkpoint.
+
+        `info` is noted with it, as ``{"creator": "…"}``. Checkpoints that have expired are
+        removed. Raises ContentError, and as `commit`.
+        """
+        self._check_open()
+        made: list[str] = []
+        milliseconds = lifetime // dt.timedelta(milliseconds=1)
+
+        def change(super_root: NodeBuilder) -> None:
+            now = self._now()
+            made.append(checkpoints.create(super_root, now, milliseconds, info, self._random))
+
+        self._committer.change(change)
+        return made[0]
+
+    def release(self, checkpoint: str) -> None:
+        """Remove the checkpoint of this name; raises NotFoundError, and as `commit`."""
+        self._check_open()
+        self._committer.change(lambda super_root: checkpoints.release(super_root, checkpoint))
 
     def _reader(self) -> RecordReader:
         if self._own.reader is None:

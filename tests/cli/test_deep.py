@@ -11,7 +11,7 @@ import content
 import pytest
 
 from tarfailover import repository
-from tarfailover.cli import deep, main
+from tarfailover.cli import commands, deep, main
 from tarfailover.ids import RecordId, text
 from tarfailover.repository.builder import NodeBuilder
 from tarfailover.repository.commit import RepositoryWriter
@@ -196,13 +196,13 @@ def test_wrong_options(
 
 
 @pytest.mark.parametrize(
-    ("written", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("2h", 7200)]
+    ("written", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86_400)]
 )
 def test_durations(written: str, seconds: int) -> None:
-    assert deep._duration(written) == seconds
+    assert commands.duration(written) == seconds
 
 
-@pytest.mark.parametrize("written", ["0", "-1", "1.5", "1d", "", "10 m"])
+@pytest.mark.parametrize("written", ["0", "-1", "1.5", "1w", "", "10 m"])
 def test_what_is_no_duration(written: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["check", "--deep", f"--max-duration={written}", "x"])

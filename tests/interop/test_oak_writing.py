@@ -96,3 +96,34 @@ def test_oak_then_we_then_oak_then_we(peer: Peer, tmp_path: Path) -> None:
     assert digest_of(tmp_path) == found
     assert lives_on(peer, tmp_path) == digest_of(tmp_path)
     sound(tmp_path)
+
+
+@pytest.mark.cell("our checkpoints: kept through Oak's compaction, expired by Oak")
+def test_oak_keeps_our_checkpoints_until_they_expire(peer: Peer, tmp_path: Path) -> None:
+    with repository.open_for_writing(tmp_path, create=True) as store:
+        with store.commit() as root:
+            fill(root.make("content"), 1)
+        kept = store.checkpoint(dt.timedelta(days=1), {"creator": "ours"})
+        gone = store.checkpoint(dt.timedelta(milliseconds=1))
+        with store.commit() as root:
+            root.remove("content")
+    with peer.open(tmp_path) as opened:
+        for _ in range(2):
+            opened.compact("full")
+        assert opened.digest() == digest_of(tmp_path)
+        theirs = opened.checkpoint(creator="theirs")
+    with repository.open_for_writing(tmp_path) as store:
+        found = {each.name: each for each in store.checkpoints()}
+        assert set(found) == {kept, theirs} and gone not in found
+        assert found[kept].info == {"creator": "ours"}
+        node = found[kept].revision().node("content")
+        assert node.properties["large"].binary.read() == VALUES["large"]
+        with store.commit() as root:
+            root.children["restored"] = node
+        store.release(kept)
+        store.release(theirs)
+    sound(tmp_path)
+    with peer.open(tmp_path) as opened:
+        for _ in range(2):
+            opened.compact("full")
+        assert opened.digest() == digest_of(tmp_path)
