@@ -26,6 +26,7 @@ _ROW = np.dtype([("msb", ">u8"), ("lsb", ">u8"), ("position", ">u4"), ("length",
                  ("generation", ">u4"), ("full", ">u4"), ("compacted", "u1")])  # fmt: skip
 _CHUNK = 1024 * 1024
 _DASH = ord("-")
+_HEX = "0123456789abcdef"
 _LIKENESS = 16
 """Bits in which the name of a trailing entry may differ and still be taken for it."""
 
@@ -145,7 +146,23 @@ class _Walk:
         hint = self.hints.get(at + BLOCK)
         near = [hint.segment] if hint else self.lost
         read = [_readable(block, segment) for segment in near] or [_readable(block, bytes(16))]
-        return tuple(filter(None, [*read, hint.segment if hint else None]))
+        found = [*read, hint.segment if hint else None, *_one_digit_off(block)]
+        return tuple(dict.fromkeys(filter(None, found)))
+
+
+def _one_digit_off(block: bytes) -> Iterator[SegmentId]:
+    """The ids with which the header's checksum fits, if one digit of its name is damaged."""
+    try:
+        stated = int(block[148:154], 8)
+    except ValueError:
+        return
+    off = stated - (sum(block) - sum(block[148:156]) + 8 * 0x20)
+    for place in range(36):
+        digit = block[place] + off
+        if 0 <= digit < 256 and chr(digit) in _HEX:
+            name = tar.parse_segment_name(block[:place] + bytes([digit]) + block[place + 1 : 36])
+            if name is not None:
+                yield name.segment
 
 
 def _readable(block: bytes, near: SegmentId) -> SegmentId | None:
@@ -154,7 +171,7 @@ def _readable(block: bytes, near: SegmentId) -> SegmentId | None:
     None if more than half of it cannot.
     """
     pairs = list(zip(block[:36], text(near).encode(), strict=True))
-    good = [chr(found) in "0123456789abcdef" for found, _ in pairs]
+    good = [chr(found) in _HEX for found, _ in pairs]
     if sum(good) < len(pairs) // 2:
         return None
     digits = [f if fits else n for (f, n), fits in zip(pairs, good, strict=True) if n != _DASH]
