@@ -16,9 +16,10 @@ from tarfailover import repository
 from tarfailover.repository.nodes import NodeState
 from tarfailover.repository.reader import RecordReader
 
-pytestmark = [pytest.mark.interop, pytest.mark.cell("a hundred edit histories, on Oak and on us")]
+pytestmark = pytest.mark.interop
 
 HISTORIES = 100
+IN_TURNS = 15
 FIRST = int(os.environ.get("HISTORY_SEED", "0"))
 """The first seed; another one tries other histories."""
 
@@ -45,7 +46,7 @@ class Both:
         elif step.what == "reopen":
             self.theirs.close()
             self.theirs = self.peer.open(self.folder / "oak")
-            self.ours.reopen()
+            self.ours.close()
         else:
             self.theirs.compact(step.what)
             self.ours.compact()
@@ -63,6 +64,7 @@ class Both:
         self.ours.close()
 
 
+@pytest.mark.cell("a hundred edit histories, on Oak and on us")
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + HISTORIES))
 def test_a_history_ends_in_equal_digests(peer: Peer, tmp_path: Path, seed: int) -> None:
     """Each of the two stores is read by both."""
@@ -77,3 +79,35 @@ def test_a_history_ends_in_equal_digests(peer: Peer, tmp_path: Path, seed: int) 
     assert digest_of(tmp_path / "ours") == live
     assert peer.digest(tmp_path / "ours") == live
     sound(tmp_path / "ours")
+
+
+@pytest.mark.cell("edit histories: Oak and we in turns on one store, with compactions of either")
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + IN_TURNS))
+def test_a_history_in_turns_ends_as_oaks_alone(peer: Peer, tmp_path: Path, seed: int) -> None:
+    ours = Ours(tmp_path / "turns", seed)
+    ours.close()  # it has made it
+    steps = [step for step in history(seed) if step.what in ("commit", "full", "tail")]
+    with peer.open(tmp_path / "alone") as alone:
+        for turn, step in enumerate(steps):
+            if step.what == "commit":
+                alone.commit(step.edits)
+            if turn % 2:
+                in_turn(ours, step)
+                ours.close()
+            else:
+                with peer.open(tmp_path / "turns") as theirs:
+                    in_turn(theirs, step)
+        expected = alone.digest()
+    assert digest_of(tmp_path / "turns") == expected
+    assert peer.digest(tmp_path / "turns") == expected
+    sound(tmp_path / "turns")
+
+
+def in_turn(side: Store | Ours, step: Step) -> None:
+    """One step of one of the two."""
+    if step.what == "commit":
+        side.commit(step.edits)
+    elif isinstance(side, Ours):
+        side.compact()
+    else:
+        side.compact(step.what)

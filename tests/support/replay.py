@@ -1,75 +1,57 @@
-"""Edit histories replayed on us; the words are those that real Oak gets."""
+"""Edit histories replayed on us, through the commits of our API; the words are real Oak's."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
 from histories import Edit
 from stores import QuickDisk
 
-from tarfailover.ids import RecordId
+from tarfailover import repository
+from tarfailover.repository import PropertyType, WritableNode, WritableRepository
 from tarfailover.repository.builder import NodeBuilder
 from tarfailover.repository.commit import CHECKPOINTS, ROOT, RepositoryWriter
 from tarfailover.repository.compaction import compact
 from tarfailover.repository.nodes import NodeState
-from tarfailover.repository.values import Property, PropertyType
+from tarfailover.repository.typed import python_value
 from tarfailover.store.cleanup.marks import OAK
 from tarfailover.store.cleanup.run import Cleanup
 from tarfailover.store.writer import StoreWriter
 
-TAR_LIMIT = 1024 * 1024
 
-
-def names(path: str) -> list[str]:
-    """The names on the way to `path`."""
-    return [name for name in path.split("/") if name]
-
-
-def at(top: NodeBuilder, path: str) -> NodeBuilder:
-    """The builder at `path`, made if need be."""
-    for name in names(path):
-        top = top.child(name)
-    return top
-
-
-def stored(base: NodeState | None, path: str) -> NodeState:
-    """The node at `path` as it was before the commit."""
-    for name in names(path):
-        assert base is not None
-        base = base.child(name)
-    assert base is not None
-    return base
-
-
-def property_of(kind: str, many: str, texts: list[str]) -> Property:
-    """The property of some words."""
-    binary = kind == "BINARY"
-    values = tuple(base64.b64decode(text) if binary else text for text in texts)
-    return Property(PropertyType[kind], values, many == "many")
-
-
-def apply(edit: Edit, root: NodeBuilder, base: NodeState | None) -> None:
-    """One edit on top of `base`."""
+def apply(edit: Edit, root: WritableNode) -> None:
+    """One edit."""
     verb, path, *words = edit
-    parent, _, name = path.rpartition("/")
     if verb == "node":
-        at(root, path)
+        made(root, path)
     elif verb == "set":
-        at(root, path).set(words[0], property_of(words[1], words[2], words[3:]))
+        name, kind, many, *texts = words
+        values = [value_of(PropertyType[kind], text) for text in texts]
+        made(root, path).set(name, values if many == "many" else values[0], PropertyType[kind])
     elif verb == "unset":
-        at(root, path).remove_property(words[0])
+        del root.node(path).properties[words[0]]
     elif verb == "remove":
-        assert at(root, parent).remove_child(name)
+        root.remove(path)
     else:
         assert verb in ("copy", "move")
-        state = stored(base, path)
+        parent, _, name = words[0].rpartition("/")
+        made(root, parent).children[name] = root.node(path)
         if verb == "move":
-            assert at(root, parent).remove_child(name)
-        to, _, new = words[0].rpartition("/")
-        at(root, to).set_child(new, state)
+            root.remove(path)
+
+
+def made(root: WritableNode, path: str) -> WritableNode:
+    """The node at `path`, made if need be."""
+    return root.make(path) if path.strip("/") else root
+
+
+def value_of(kind: PropertyType, text: str) -> object:
+    """What a program would set."""
+    return base64.b64decode(text) if kind == PropertyType.BINARY else python_value(kind, text)
 
 
 class Ours:
@@ -78,88 +60,64 @@ class Ours:
     def __init__(self, directory: Path, seed: int) -> None:
         self.directory = directory
         self._random = Random(seed)
-        self._store: StoreWriter | None = None
-        self.open()
-
-    def open(self) -> None:
-        """Open it, or make it."""
-        self._store = StoreWriter.open(
-            self.directory, create=True, tar_limit=TAR_LIMIT, disk=QuickDisk()
+        self._open: WritableRepository | None = repository.open_for_writing(
+            directory, create=True, disk=QuickDisk()
         )
-        self._begin()
-
-    def _begin(self) -> None:
-        assert self._store is not None
-        self._writer = RepositoryWriter(
-            self._store, self._random.randbytes, wid="ours", now=lambda: 1
-        )
-        if self._writer.head is None:
-            self._writer.commit(self._writer.super_root())
 
     def close(self) -> None:
         """Close it; once is enough."""
-        if self._store is not None:
-            self._store.close()
-            self._store = None
-
-    def reopen(self) -> None:
-        """Close it and open it."""
-        self.close()
-        self.open()
-
-    def _commit(self, change: Callable[[NodeBuilder], None]) -> RecordId:
-        super_root = self._writer.super_root()
-        change(super_root)
-        return self._writer.commit(super_root)
+        if self._open is not None:
+            self._open.close()
+            self._open = None
 
     def commit(self, edits: Sequence[Edit]) -> None:
         """One commit."""
-        assert self._writer.head is not None
-        base = self._writer.head.child(ROOT)
-
-        def change(super_root: NodeBuilder) -> None:
+        if self._open is None:
+            self._open = repository.open_for_writing(self.directory, disk=QuickDisk())
+        with self._open.commit() as root:
             for edit in edits:
-                apply(edit, super_root.child(ROOT), base)
+                apply(edit, root)
 
-        self._commit(change)
+    @contextmanager
+    def _below(self) -> Iterator[tuple[StoreWriter, RepositoryWriter]]:
+        """The layer below, for what the API leaves to Oak: checkpoints."""
+        self.close()
+        with StoreWriter.open(self.directory, disk=QuickDisk()) as store:
+            yield store, RepositoryWriter(store, self._random.randbytes, wid="ours", now=lambda: 1)
 
     def checkpoint(self, name: str, oaks: NodeState) -> None:
         """The checkpoint `name`, with the times and notes that Oak gave it."""
-        head = self._writer.head
-        assert head is not None
-        root = head.child(ROOT)
-        assert root is not None
-
-        def change(super_root: NodeBuilder) -> None:
+        notes = oaks.child("properties")
+        assert notes is not None
+        with self._below() as (_, writer):
+            assert writer.head is not None
+            root = writer.head.child(ROOT)
+            assert root is not None
+            super_root = writer.super_root()
             made = super_root.child(CHECKPOINTS).child(name)
             _properties(oaks, made)
-            notes = oaks.child("properties")
-            assert notes is not None
             _properties(notes, made.child("properties"))
             made.set_child(ROOT, root)
-
-        self._commit(change)
+            writer.commit(super_root)
 
     def release(self, name: str) -> None:
         """Let a checkpoint go."""
-        self._commit(lambda super_root: _released(super_root, name))
+        with self._below() as (_, writer):
+            super_root = writer.super_root()
+            assert super_root.child(CHECKPOINTS).remove_child(name)
+            writer.commit(super_root)
 
     def compact(self) -> None:
         """A full compaction, and the cleanup by Oak's rule."""
-        assert self._store is not None
-        compact(self._store, self._random.randbytes, wid="ours", now=lambda: 1)
-        cleanup = Cleanup(self._store, OAK)
-        while cleanup.step():
-            pass
-        cleanup.close()
-        assert not cleanup.report.failures
-        self._begin()
+        with self._below() as (store, _):
+            compact(store, self._random.randbytes, wid="ours", now=lambda: 1)
+            cleanup = Cleanup(store, OAK)
+            while cleanup.step():
+                pass
+            cleanup.close()
+            assert not cleanup.report.failures
 
 
 def _properties(source: NodeState, target: NodeBuilder) -> None:
     for name, prop in source.properties():
         target.set(name, prop)
-
-
-def _released(super_root: NodeBuilder, name: str) -> None:
-    assert super_root.child(CHECKPOINTS).remove_child(name)
