@@ -12,6 +12,7 @@ from sides import MasterSide
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from tarfailover.errors import ProtocolError
 from tarfailover.ids import RecordId, SegmentId
 from tarfailover.wire.oak import requests
 from tarfailover.wire.oak.frames import AnswerParser, AnyAnswer, HeadAnswer
@@ -33,6 +34,7 @@ class RawStandby(Protocol):
         self.parses = True
         self.answers: list[AnyAnswer] = []
         self.lost: Failure | None = None
+        self.broken: ProtocolError | None = None
         self._unpacker = Unpacker()
         self._parser = AnswerParser()
 
@@ -47,6 +49,13 @@ class RawStandby(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Keep the answers."""
         self.raw += data
+        try:
+            self._unpack(data)
+        except ProtocolError as error:
+            # As Oak: what follows is not understood either. Nothing of it is an answer.
+            self.broken = error
+
+    def _unpack(self, data: bytes) -> None:
         for piece in self._unpacker.feed(data):
             self.plain += piece
             if self.parses:
