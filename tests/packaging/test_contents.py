@@ -48,6 +48,7 @@ def test_the_source_archive_is_enough_to_run_the_tests(sdist: Path) -> None:
     wanted = {
         "LICENSE",
         "NEWS.md",
+        "DEFECTS.md",
         "pyproject.toml",
         "setup.cfg",
         "scripts/test",
