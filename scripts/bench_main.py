@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 import bench_compression as compression
 import bench_idle as idle
 import bench_latency as latency
+import bench_oak as oak
 import bench_parts as parts
 import bench_processes as processes
 import bench_report as report
@@ -49,6 +50,7 @@ PARTS = {
     "wan": Part(wan.measure, wan.show),
     "latency": Part(latency.measure, latency.show),
     "idle": Part(idle.measure, idle.show),
+    "oak": Part(oak.measure, oak.show),
 }
 """By the name that --only knows, in the order in which they are measured and shown."""
 

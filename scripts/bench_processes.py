@@ -108,11 +108,7 @@ class Process:
 
     def usage(self) -> Usage:
         """What it has used until now; also right after its end, before `stop`."""
-        main = self._main()  # first: the process has then used at least as much
-        return Usage(_cpu(Path(f"/proc/{self.pid}/stat"), 15), main)
-
-    def _main(self) -> float:
-        return _cpu(Path(f"/proc/{self.pid}/task/{self.pid}/stat"), 13)
+        return usage(self.pid)
 
     def end(self, seconds: float = SECONDS) -> float:
         """Wait for the program's own end, but keep what /proc says of it; returns when it was.
@@ -151,6 +147,12 @@ class Process:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def usage(pid: int) -> Usage:
+    """What process `pid` has used until now."""
+    main = _cpu(Path(f"/proc/{pid}/task/{pid}/stat"), 13)  # first: the whole has then no less
+    return Usage(_cpu(Path(f"/proc/{pid}/stat"), 15), main)
 
 
 def _cpu(stat: Path, last: int) -> float:

@@ -86,10 +86,10 @@ class Pending:
 class Peer:
     """The process; killed at the end of its block at the latest."""
 
-    def __init__(self, built: Built, release: str) -> None:
+    def __init__(self, built: Built, release: str, jvm: Sequence[str] = JVM) -> None:
         self.release = release
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 -- closed in __exit__
-        command = [built.java, *JVM, *SETTINGS, "-cp", built.class_path, "OakPeer"]
+        command = [built.java, *jvm, *SETTINGS, "-cp", built.class_path, "OakPeer"]
         self._child = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
