@@ -22,7 +22,6 @@ from tarfailover.ids import RecordId, SegmentId
 from tarfailover.repository.holders import Holders, holders
 from tarfailover.store import closure
 from tarfailover.store.blobs import BlobStore, Incoming, open_blob_store
-from tarfailover.store.blobs.incoming import settle
 from tarfailover.store.blobs.missing import MAX_MISSING, NAME, Missing, MissingBlobs
 from tarfailover.store.blobs.needed import mentioned
 from tarfailover.store.durable import Disk
@@ -35,7 +34,7 @@ LOOKED_UP = 2000
 """Binaries that are looked for in one call: some tenths of a second on a cold disk."""
 STEP = 32 * 1024 * 1024
 """Bytes of earlier attempts that are read in one call."""
-OPEN_FILES = 256
+OPEN_FILES = 16
 """Files on their way that are kept open."""
 MAX_REFUSED = 16 * 1024 * 1024
 """Characters of ids of unknown form, all together."""
@@ -195,25 +194,22 @@ class BlobCopy:
         spoiled: dict[str, str] = {}
         for chunk in chunks:
             self._write(chunk)
-        checked: dict[str, Incoming] = {}
-        unfinished: Sequence[str] = ()
+        stored: list[str] = []
+        more: list[Unit] = []
         for place, blob in enumerate(complete):
             incoming = self._incoming(blob)
             if not incoming.catch_up(STEP):
-                unfinished = complete[place:]
-                break
+                return Taken(stored, spoiled, more, complete[place:])
             try:
-                incoming.check()
+                incoming.finish()
             except FormatError as error:
                 spoiled[blob] = error.what
-                self._open.pop(blob).discard()
+                incoming.discard()
             else:
-                checked[blob] = incoming
-        settle(list(checked.values()))
-        for blob in checked:
-            del self._open[blob]
-        more = [unit for blob in checked for unit in self._below(blob)]
-        return Taken(list(checked), spoiled, more, unfinished)
+                stored.append(blob)
+                more += self._below(blob)
+            self._open.pop(blob).close()
+        return Taken(stored, spoiled, more, ())
 
     def _write(self, chunk: Chunk) -> None:
         incoming = self._incoming(chunk.blob)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from daemons import Daemon
-from oak_content import FIXTURES
+from oak_content import free_port
 from oak_peer import Peer, Store
+from oak_vectors import STORES
 from tls_made import Certs
 
 from tarfailover.ids import RecordId
@@ -20,14 +20,6 @@ pytestmark = pytest.mark.interop
 
 FAST = ("--dialect", "oak", "--interval", "0.2", "--retry-initial", "0.1")
 EDITS = {"nodes": 200, "kib": 40}
-
-
-def free_port() -> int:
-    """A port that nobody listens on; Oak's server does not accept 0."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -44,17 +36,20 @@ def wait_for(slave: Daemon, head: str) -> None:
     slave.expect(f"head {re.escape(str(RecordId.parse(head)))} is durable")
 
 
-@pytest.mark.parametrize("name", FIXTURES)
-def test_it_copies_what_an_oak_primary_has(
-    peer: Peer, fixture_store: Callable[[str], Path], tmp_path: Path, name: str
-) -> None:
+@pytest.mark.cell("an Oak primary: copied by our slave, opened by Oak")
+@pytest.mark.parametrize("name", ["plain", "full", "killed"])
+def test_it_copies_what_an_oak_primary_has(peer: Peer, tmp_path: Path, name: str) -> None:
     copy = tmp_path / "copy"
-    with peer.open(fixture_store(name)) as store, following(store, copy) as slave:
+    known = next(each for each in STORES if each.name == f"{peer.release}-{name}")
+    original = known.unpack(tmp_path / "store")
+    with peer.open(original) as store, following(store, copy) as slave:
         slave.expect("in sync")
-    assert peer.walk(copy) == FIXTURES[name]
+    assert peer.walk(copy)[0:] == (known.head, known.nodes, known.properties, known.blob_bytes,
+                                   known.sha256)  # fmt: skip
     assert not list(copy.glob("*.bak")), "every tar of the copy has an index that Oak accepts"
 
 
+@pytest.mark.cell("an Oak primary that commits, makes checkpoints, compacts and cleans: followed")
 def test_it_follows_a_primary_that_grows_and_compacts(peer: Peer, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     with peer.open(tmp_path / "store") as store:
@@ -77,6 +72,7 @@ def test_it_follows_a_primary_that_grows_and_compacts(peer: Peer, tmp_path: Path
     assert peer.digest(copy) == expected
 
 
+@pytest.mark.cell("an Oak primary: our slave killed in the middle, and started again")
 def test_it_goes_on_where_it_was_killed(peer: Peer, tmp_path: Path) -> None:
     copy, port = tmp_path / "copy", free_port()
     with peer.open(tmp_path / "store") as store:
@@ -94,6 +90,7 @@ def test_it_goes_on_where_it_was_killed(peer: Peer, tmp_path: Path) -> None:
     assert peer.digest(copy) == expected
 
 
+@pytest.mark.cell("an Oak primary with TLS and a certificate: followed")
 def test_over_tls_the_certificate_of_the_primary_is_verified(peer: Peer, tmp_path: Path) -> None:
     certs, copy = Certs(tmp_path / "certs"), tmp_path / "copy"
     shown = {"secure": "true", "key": certs.path("good/master.key"),
@@ -106,3 +103,41 @@ def test_over_tls_the_certificate_of_the_primary_is_verified(peer: Peer, tmp_pat
             wait_for(slave, store.head())
         expected = store.digest("/")
     assert peer.digest(copy) == expected
+
+
+@pytest.mark.cell("an Oak primary with a FileDataStore: binaries brought to a store of our own")
+def test_binaries_come_before_the_head_that_needs_them(peer: Peer, tmp_path: Path) -> None:
+    blobs, copy, own = (tmp_path / name for name in ("blobs", "copy", "own"))
+    with peer.open(tmp_path / "store", blobs=blobs) as store:
+        store.fill(nodes=60, kib=300)
+        before = store.head()
+        with following(store, copy, "--blob-store", own, chunk=100_000) as slave:
+            wait_for(slave, before)
+            assert len(files(own)) == len(files(blobs)) > 0
+            store.fill(nodes=40, kib=500, seed=2)
+            store.checkpoint(name="nightly")
+            wait_for(slave, store.head())
+        expected = store.digest("/")
+    assert [path.name for path in files(own)] == [path.name for path in files(blobs)]
+    assert peer.digest(copy, blobs=own) == expected
+
+
+@pytest.mark.cell("an Oak primary that has lost a binary: the head waits for it, the others come")
+def test_a_binary_that_the_primary_has_lost_is_named(peer: Peer, tmp_path: Path) -> None:
+    blobs, copy, own = (tmp_path / name for name in ("blobs", "copy", "own"))
+    with peer.open(tmp_path / "store", blobs=blobs) as store:
+        store.fill(nodes=60, kib=300)
+        lost = files(blobs)[0]
+        hidden = lost.rename(tmp_path / "hidden")
+        with following(store, copy, "--blob-store", own) as slave:
+            slave.expect(f"failed: head .* needs 1 binaries .*{lost.name}")
+            assert len(files(own)) == len(files(blobs)), "all others have come"
+            hidden.rename(lost)
+            wait_for(slave, store.head())
+        expected = store.digest("/")
+    assert peer.digest(copy, blobs=own) == expected
+
+
+def files(blobs: Path) -> list[Path]:
+    """The binaries in a FileDataStore."""
+    return sorted(path for path in blobs.rglob("*") if re.fullmatch("[0-9a-f]{40,64}", path.name))

@@ -81,7 +81,14 @@ def test_somebody_else_is_named(said: bytes) -> None:
 # the head
 
 
+def test_the_first_answer_is_the_first_head(end: OakEnd) -> None:
+    assert end.asked(end.protocol.head(None, 20)) == []
+    assert end.results == [OakHead(HEAD, 7, True)]
+    assert end.asked(end.protocol.head(None, 20)) == ["h"]
+
+
 def test_the_head_and_whether_the_primary_still_has_ours(end: OakEnd) -> None:
+    end.asked(end.protocol.head(None, 20))
     assert end.asked(end.protocol.head(None, 20)) == ["h"]
     end.primary.head(NEXT)
     assert end.asked(end.protocol.head(HEAD, 20)) == [*r(ONE), "h"]
@@ -90,7 +97,8 @@ def test_the_head_and_whether_the_primary_still_has_ours(end: OakEnd) -> None:
     assert end.asked(end.protocol.head(HEAD, 20)) == [*r(ONE), "h"]
     end.primary.head(NEXT)
     end.rig.settle()
-    assert end.results == [OakHead(NEXT, 7, True), OakHead(NEXT, 7, True), OakHead(NEXT, 7, False)]
+    told = [OakHead(HEAD, 7, True), OakHead(NEXT, 7, True), OakHead(NEXT, 7, True)]
+    assert end.results == [*told, OakHead(NEXT, 7, False)]
     assert end.asked(end.protocol.head(NEXT, 20)) == [*r(TWO), "h"]
     end.primary.head(NEXT)
     end.rig.settle()
@@ -99,7 +107,7 @@ def test_the_head_and_whether_the_primary_still_has_ours(end: OakEnd) -> None:
 
 
 def test_a_head_that_does_not_come(end: OakEnd) -> None:
-    end.asked(end.protocol.head(None, 0))
+    end.asked(end.protocol.head(NEXT, 0))
     end.rig.pass_time(30.1)
     assert isinstance(end.error(), DeadlineError)
     assert len(end.failures) == 1
