@@ -73,7 +73,7 @@ def arguments(given: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--levels", default="none,1,3,auto", help="of compression [none,1,3,auto]")
     parser.add_argument("--lines", default="10,100,1000", help="for it, Mbit/s [10,100,1000]")
-    parser.add_argument("--wan-lines", default="100,1000", help="long lines, Mbit/s [100,1000]")
+    parser.add_argument("--wan-lines", default="100,300", help="long lines, Mbit/s [100,300]")
     parser.add_argument("--wan-round-trips", default="50,100", help="of these, ms [50,100]")
     parser.add_argument("--line-seconds", type=float, help="of a copy over a line [5]")
     parser.add_argument("--slaves", type=int, help="that are idle [1000]")

@@ -27,8 +27,8 @@ def measure(plan: Plan, told: Console) -> list[dict[str, Any]]:
     """Every line and round trip."""
     rows = []
     for mbit in plan.wan_lines:
-        # Compression makes of content what a line brings in that many seconds.
-        size = int(mbit * MBIT * 1e6 * 2 * plan.line_seconds)
+        # Less than two thirds of it come down the line.
+        size = int(mbit * MBIT * 1e6 * 4 * plan.line_seconds)
         with contextlib.ExitStack() as stack:
             store = stack.enter_context(parts.made(plan, "content", min(size, plan.delay_size)))
             options = tls.secured(stack.enter_context(parts.scratch(plan, "certs")))
