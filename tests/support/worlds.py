@@ -41,7 +41,6 @@ from tarfailover.master.security import MasterSecurity
 from tarfailover.slave import status
 from tarfailover.slave.security import SlaveSecurity
 from tarfailover.store.state import SlaveState
-from tarfailover.sync import Window
 
 PLAIN_LINK, TLS_LINK, ZSTD_LINK, TLS_ZSTD_LINK = "plain", "TLS", "zstd", "TLS+zstd"
 TOKEN_LINK = "TLS+token"
@@ -188,7 +187,8 @@ class World:
         self.rig.proxy = self.proxy
         self.rig.master = self.proxy.accept
         self.slave = SlaveSide(self.rig, self.copy, **theirs)
-        self.slave.service._window = Window(WINDOW)
+        window = self.slave.service._window
+        window.limit = window.size = WINDOW
         self.rig.before_connecting = self._connecting
         self.trace: list[Outcome] = []
         """Every state, when it was reached."""
