@@ -19,6 +19,7 @@ from tarfailover.cli import (
     compacting,
     moving,
     reading,
+    repairing,
     verifying,
     writing,
 )
@@ -46,6 +47,7 @@ _GROUPS = (
     browsing,
     changes,
     verifying,
+    repairing,
     moving,
     writing,
     cleaning,

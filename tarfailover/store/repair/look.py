@@ -57,6 +57,13 @@ class TarLook:
         last = self.entries[-1] if self.entries else None
         return last.position + tar.padded(last.length) if last else 0
 
+    def ahead(self, limit: int) -> Sequence[IndexEntry]:
+        """The entries at which a `step` of this limit looks."""
+        stop = self._next
+        while stop < len(self.entries) and self.entries[stop].position - BLOCK < self.at + limit:
+            stop += 1
+        return self.entries[self._next : stop]
+
     def step(self, limit: int, seen: Seen = unseen) -> list[Damage]:
         """Look at about `limit` bytes more; what is damaged there.
 
@@ -65,9 +72,9 @@ class TarLook:
         stop = self.at + limit
         found: list[Damage] = []
         while self._next < len(self.entries) and self.at < stop:
-            run = self._run(min(READ, stop - self.at))
+            run = self._run(stop)
             found += self._look(run, seen)
-            self.at = sum(extent(run[-1]))
+            self.at = max(self.at, sum(extent(run[-1])))
         if self._next == len(self.entries) and self.at < stop:
             found += self._trailing() if self._closed else ()
             self.at = self.reader.size()
@@ -75,11 +82,11 @@ class TarLook:
         return found
 
     def _run(self, limit: int) -> Sequence[IndexEntry]:
-        """The next entries, at least one, that are read at once."""
+        """The next entries, at least one, that are read at once: `READ` bytes, or up to `limit`."""
         first = stop = self._next
-        begin = self.entries[first].position - BLOCK
+        end = min(limit, self.entries[first].position - BLOCK + READ)
         while stop < len(self.entries) and (
-            stop == first or sum(extent(self.entries[stop])) - begin <= limit
+            stop == first or sum(extent(self.entries[stop])) <= end
         ):
             stop += 1
         self._next = stop
