@@ -8,50 +8,21 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from daemons import LINE_SECONDS, Daemon
 from oak_build import Built
-from oak_content import digest_of
-from oak_peer import Peer, Standby, Store
+from oak_links import QUICK_SLAVE, has, oak_standby, synced
+from oak_peer import Peer
+from oak_vectors import EACH_ONCE
 from tls_made import NOW, Certs
 
 from tarfailover.ids import RecordId
-from tarfailover.repository.sample import write_sample
-from tarfailover.store.writer import StoreWriter
 from tarfailover.tls.authority import Authority
 from tarfailover.wire.oak.snappy import PADDING
 
 pytestmark = pytest.mark.interop
-
-
-@contextlib.contextmanager
-def following(
-    peer: Peer, copy: Path, port: int, blobs: Path | None = None, **options: Any
-) -> Iterator[tuple[Store, Standby]]:
-    """A standby's store, and Oak's own standby that follows with it."""
-    opening = {} if blobs is None else {"blobs": blobs}
-    with (
-        peer.open(copy, standby="true", **opening) as store,
-        store.standby(port, **options) as standby,
-    ):
-        yield store, standby
-
-
-def synced(standby: Standby, store: Store, head: str) -> None:
-    """One run of Oak's, after which its head is `head`."""
-    failed = standby.sync()
-    if failed or store.head() != head:
-        raise standby.peer.error(f"{failed} runs failed, the head is {store.head()}, not {head}")
-
-
-def ours(head: str) -> str:
-    """A head of Oak's, as we write it."""
-    segment, _, number = head.partition(".")
-    return f"{segment}:{int(number, 16)}"
 
 
 @pytest.mark.cell("our master on a live store of Oak → two Oak standbys, our slave")
@@ -62,17 +33,17 @@ def test_two_standbys_and_a_slave_follow_a_live_store(peer: Peer, tmp_path: Path
         original.fill(nodes=200, kib=30)
         with (
             Daemon.master(store) as master,
-            Daemon.slave(tmp_path / "ours", master.port) as slave,
-            following(peer, tmp_path / "b", master.port) as (first, one),
-            following(peer, tmp_path / "c", master.port) as (second, two),
+            Daemon.slave(tmp_path / "ours", master.port, *QUICK_SLAVE) as slave,
+            oak_standby(peer, tmp_path / "b", master.port) as (first, one),
+            oak_standby(peer, tmp_path / "c", master.port) as (second, two),
         ):
             head = original.head()
             for change in ("checkpoint", "full", "tail", ""):
                 running = two.begin("sync")
-                synced(one, first, head)
+                synced(first, one, head)
                 assert running.result()["failed"] == "0"
                 assert second.head() == head
-                slave.expect(rf"head {ours(head)} is durable")
+                has(slave, head)
                 if change == "checkpoint":
                     original.checkpoint(creator="test")
                     original.fill(seed=2, nodes=40)
@@ -80,7 +51,7 @@ def test_two_standbys_and_a_slave_follow_a_live_store(peer: Peer, tmp_path: Path
                     original.compact(change)
                 head = original.head()
                 if change:
-                    master.expect(f"head {ours(head)}")
+                    master.expect(f"head {RecordId.parse(head)}")
             digest = original.digest()
             slave.stop()
             master.stop()
@@ -88,24 +59,16 @@ def test_two_standbys_and_a_slave_follow_a_live_store(peer: Peer, tmp_path: Path
         assert peer.digest(tmp_path / copy) == digest
 
 
-@pytest.mark.cell("our master on a store of ours → Oak standby")
-def test_a_store_of_our_own_writer(peer: Peer, tmp_path: Path) -> None:
-    store = tmp_path / "a"
-    write(store, seed=1)
-    with (
-        Daemon.master(store) as master,
-        following(peer, tmp_path / "b", master.port) as (copy, standby),
-    ):
-        for seed in (2, 3):
-            assert standby.sync() == 0
-            assert copy.digest() == digest_of(store)
-            master.expect(f"head {write(store, seed=seed)}")
-
-
-def write(store: Path, seed: int) -> RecordId:
-    """Some commits of ours; the new head."""
-    with StoreWriter.open(store, create=True) as writer:
-        return write_sample(writer, nodes=60, binary_kib=20, commits=2, seed=seed).head
+@pytest.mark.cell("our master, every kind of store that Oak wrote → Oak standby")
+def test_every_kind_of_store(peer: Peer, tmp_path: Path) -> None:
+    for name, kept in EACH_ONCE.items():
+        store, copy = kept.unpack(tmp_path / name), tmp_path / f"{name}-copy"
+        with (
+            Daemon.master(store) as master,
+            oak_standby(peer, copy, master.port) as (mine, standby),
+        ):
+            synced(mine, standby, kept.head)
+            assert mine.digest() == kept.sha256
 
 
 @pytest.mark.cell("our master with TLS → Oak standby with TLS")
@@ -118,9 +81,9 @@ def test_secure_without_key_files(peer: Peer, tmp_path: Path) -> None:
     (tmp_path / "StandbyStoreService.config").write_text('mode="primary"\nsecure=B"true"\n')
     with (
         Daemon.master(store, "--config", tmp_path / "StandbyStoreService.config") as master,
-        following(peer, tmp_path / "b", master.port, secure="true") as (copy, standby),
+        oak_standby(peer, tmp_path / "b", master.port, secure="true") as (copy, standby),
     ):
-        synced(standby, copy, head)
+        synced(copy, standby, head)
 
 
 @pytest.mark.cell("our master with client certificates → Oak standby, known by its subject")
@@ -164,13 +127,13 @@ def test_client_certificates(
                 stem = f"good/{name}"
                 return {"key": certs.path(f"{stem}.key"), "chain": certs.path(f"{stem}.pem")}
 
-            with following(peer, tmp_path / "b", master.port, secure="true", **shown("oak")) as (
+            with oak_standby(peer, tmp_path / "b", master.port, secure="true", **shown("oak")) as (
                 copy,
                 standby,
             ):
-                synced(standby, copy, head)
+                synced(copy, standby, head)
             master.expect("certificate of oak.*: connected")
-            with following(
+            with oak_standby(
                 peer, tmp_path / "c", master.port, secure="true", timeout=1500, **shown("stranger")
             ) as (copy, standby):
                 standby.sync()
@@ -189,9 +152,9 @@ def test_binaries(peer: Peer, tmp_path: Path) -> None:
         head, digest = original.head(), original.digest()
     with (
         Daemon.master(store, "--blob-store", blobs) as master,
-        following(peer, tmp_path / "b", master.port, tmp_path / "blobs-b") as (copy, standby),
+        oak_standby(peer, tmp_path / "b", master.port, tmp_path / "blobs-b") as (copy, standby),
     ):
-        synced(standby, copy, head)
+        synced(copy, standby, head)
     assert peer.digest(tmp_path / "b", blobs=tmp_path / "blobs-b") == digest
 
 
@@ -206,7 +169,7 @@ def test_a_head_is_waited_for(peer: Peer, tmp_path: Path) -> None:
     with (
         Daemon.master(store) as master,
         Watched(master.port, PADDING) as between,
-        following(peer, tmp_path / "b", between.port) as (copy, standby),
+        oak_standby(peer, tmp_path / "b", between.port) as (copy, standby),
     ):
         running = standby.begin("sync")
         assert between.seen.wait(LINE_SECONDS)
