@@ -245,7 +245,7 @@ class RepositoryWriter:
         if self._outside is None:
             raise ContentError(f"the binary {shown(blob_id)} is in a blob store: say where it is")
         blob = self._outside.store.parse(blob_id)
-        if not self._outside.store.has(blob):
+        if not self._outside.store.claim(blob):
             raise BlobMissingError(
                 f"{self._outside.store.path} does not have the binary {shown(blob_id)}, or not all "
                 "of it: bring it there first"

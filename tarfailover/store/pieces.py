@@ -6,6 +6,8 @@ import io
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from tarfailover.errors import DamagedStoreError
+
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
@@ -55,7 +57,10 @@ class PieceStream(io.RawIOBase):
         return place
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Fill `buffer` as far as one piece reaches; 0 only at the end."""
+        """Fill `buffer` as far as one piece reaches; 0 only at the end.
+
+        Raises DamagedStoreError if there are fewer bytes than there should be.
+        """
         view = memoryview(buffer).cast("B")
         if not len(view):
             return 0
@@ -72,7 +77,10 @@ class PieceStream(io.RawIOBase):
             return b""
         if self._pieces is None:
             self._pieces = self._all(self._at)
-        return next(self._pieces)
+        piece = next(self._pieces, b"")
+        if not piece:
+            raise DamagedStoreError(f"a binary of {self._length} bytes ended after {self._at}")
+        return piece
 
     def close(self) -> None:
         """Let go of what the pieces hold open."""

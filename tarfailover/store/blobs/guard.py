@@ -38,6 +38,9 @@ def counting_on(directory: Path) -> Iterator[None]:
     except FileNotFoundError:
         yield
         return
+    except OSError:
+        with told("look into", directory):
+            raise
     try:
         try:
             _lock(fd, directory, fcntl.LOCK_SH)

@@ -69,6 +69,21 @@ class BlobStore:
         """Whether all files of `blob` are there with their sizes; digests are not looked at."""
         return not self.wanted(blob)
 
+    def claim(self, blob: BlobId) -> bool:
+        """As `has`, for who will only then store the segment that mentions it.
+
+        Like something that is written again it is young from now on, so that a collection
+        leaves it for a while. Raises StoreIOError.
+        """
+        found = self.has(blob)
+        if found:
+            with guard.counting_on(self.path):
+                names = [self._name(block) for block in self._blocks(blob)]
+                for name in filter(None, names):
+                    self._disk.touch(Path(name))
+                found = None not in names
+        return found
+
     def wanted(self, blob: BlobId) -> list[BlobId]:
         """The ids whose bytes have to come before `blob` is there; empty if it is.
 

@@ -313,3 +313,33 @@ def test_a_folder_that_may_not_be_listed_is_told(
     monkeypatch.setattr(os, "scandir", refused)
     with pytest.raises(StoreIOError, match=r"cannot list: .*give this user the right"):
         list(store.files())
+
+
+def test_what_is_claimed_is_young(tmp_path: Path) -> None:
+    store = unpacked("nested", tmp_path)
+    blob = store.parse(next(text for name, _, text in vectors() if name == "nested"))
+    for each in store.files():
+        os.utime(each.path, (1, 1))
+    assert store.claim(blob)
+    touched = {each.digest for each in store.files() if each.changed_ns > 10**10}
+    assert touched == store.digests(blob)
+    next(each for each in store.files() if each.digest in touched).path.unlink()
+    assert not store.claim(blob)
+
+
+def test_a_stream_that_is_too_short_is_told(tmp_path: Path) -> None:
+    store = unpacked("file", tmp_path)
+    blob = store.parse("81cecb5b4d4931157b0b10160f891cdd74a68d96fcdf26460ccd6cc6b0f251a8")
+    (path,) = (each.path for each in store.files() if each.size == 8000)
+    with store.open(blob) as stream:
+        os.truncate(path, 100)
+        with pytest.raises(DamagedStoreError, match="a binary of 8000 bytes ended after 100"):
+            stream.read()
+
+
+def test_a_store_that_is_a_file_or_cannot_be_looked_into_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("x")
+    store = BlobStore(path, DATA_STORE)
+    with pytest.raises(StoreIOError, match="cannot look into"):
+        store.has(one_file_id(DATA_STORE, b"x"))
