@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+import bench_commits as commits
 import bench_compression as compression
 import bench_idle as idle
 import bench_latency as latency
@@ -51,6 +52,7 @@ PARTS = {
     "latency": Part(latency.measure, latency.show),
     "idle": Part(idle.measure, idle.show),
     "oak": Part(oak.measure, oak.show),
+    "commits": Part(commits.measure, commits.show),
 }
 """By the name that --only knows, in the order in which they are measured and shown."""
 
@@ -64,7 +66,9 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--size", type=int, help="MiB of the stores over loopback [1024]")
     parser.add_argument("--delay-size", type=int, help="MiB of the store over slow links [256]")
     parser.add_argument("--rounds", type=int, help="of which the medians are told [5]")
-    parser.add_argument("--commits", type=int, help="small commits for the latency [100]")
+    parser.add_argument(
+        "--commits", type=int, help="small commits for the latency, and into a store [100]"
+    )
     parser.add_argument(
         "--bandwidth", type=float, default=100.0, help="of slow links, MB/s; 0 is no limit [100]"
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from tarfailover.errors import ContentError
@@ -26,7 +26,7 @@ from tarfailover.format.segment import (
     REFERENCE_SIZE,
 )
 from tarfailover.ids import NO_GENERATION, Generation, RecordId, SegmentId
-from tarfailover.repository.records import Draft, value_draft
+from tarfailover.repository.records import ID_SIZE, Draft, value_draft
 
 _HEADER = struct.Struct(">3sBIHIII10x")
 _ENTRY = struct.Struct(">IBI")
@@ -87,37 +87,36 @@ class OpenSegment:
 
     def add(self, draft: Draft) -> RecordId | None:
         """Write `draft` and return its id, or return None if it does not fit any more."""
+        kind, head, ids, tail, stable = draft
         numbers = self._numbers
-        fresh = [record.segment for record in draft.ids if record.segment not in numbers]
-        if fresh:
-            fresh = list(dict.fromkeys(fresh))
-        used = self._used + aligned(draft.size, RECORD_ALIGNMENT)
-        if self._length(len(numbers) - 1 + len(fresh), self._count + 1, used) > MAX_SEGMENT:
+        fresh: dict[SegmentId, None] | None = None
+        if ids:
+            fresh = dict.fromkeys([record[0] for record in ids if record[0] not in numbers])
+        size = len(head) + ID_SIZE * (len(ids) + stable) + len(tail)
+        used = self._used + aligned(size, RECORD_ALIGNMENT)
+        references = len(numbers) - 1 + len(fresh or ())
+        if self._length(references, self._count + 1, used) > MAX_SEGMENT:
             return None
-        for segment in fresh:
-            numbers[segment] = len(numbers)
-        return self._place(draft, used)
+        if fresh:
+            for segment in fresh:
+                numbers[segment] = len(numbers)
+        body = b"".join((head, self._spell(ids, stable=stable), tail)) if ids or stable else head
+        self._chunks.append(body + bytes(used - self._used - len(body)))
+        self._table += _ENTRY.pack(self._count, kind, MAX_SEGMENT - used)
+        self._count += 1
+        self._used = used
+        return RecordId(self.id, self._count - 1)
 
     @staticmethod
     def _length(references: int, records: int, used: int) -> int:
         tables = HEADER_SIZE + REFERENCE_SIZE * references + RECORD_ENTRY_SIZE * records
         return aligned(tables + used, ALIGNMENT)
 
-    def _place(self, draft: Draft, used: int) -> RecordId:
-        body = b"".join((draft.head, self._spell(draft), draft.tail))
-        self._chunks.append(body + bytes(used - self._used - len(body)))
-        record = RecordId(self.id, self._count)
-        self._table += _ENTRY.pack(record.number, draft.type, MAX_SEGMENT - used)
-        self._count += 1
-        self._used = used
-        return record
-
-    def _spell(self, draft: Draft) -> bytes:
-        row: list[int] = [0, self._count] if draft.stable else []
+    def _spell(self, ids: Sequence[RecordId], *, stable: bool) -> bytes:
+        row: list[int] = [0, self._count] if stable else []
         numbers = self._numbers
-        for segment, number in draft.ids:
-            row.append(numbers[segment])
-            row.append(number)
+        for segment, number in ids:
+            row += (numbers[segment], number)
         return struct.pack(">" + "HI" * (len(row) // 2), *row)
 
     def finish(self) -> bytes:

@@ -77,7 +77,8 @@ def check_name(name: object) -> None:
     """Raise ContentError unless `name` can be that of a node or of a property."""
     if not isinstance(name, str) or not name or "/" in name:
         raise ContentError(f"{name!r:.80} is no name: it needs a character, and no slash")
-    _bytes_of(name)
+    if not name.isascii():
+        _bytes_of(name)
 
 
 def held_bytes(prop: Property) -> int:
@@ -95,9 +96,11 @@ def stored_property(
         if kind in (None, value.type):
             return _copied(value, binaries)
         value = value.value
-    many = isinstance(value, (list, tuple))
     if kind is None and name in (PRIMARY_TYPE, MIXIN_TYPES):
         kind = PropertyType.NAME
+    if kind is None and isinstance(value, (int, float)):
+        return Property.of(value)
+    many = isinstance(value, (list, tuple))
     given = value if isinstance(value, (list, tuple)) else [value]
     if name == MIXIN_TYPES and kind == PropertyType.NAME and len(given) > MAX_MIXINS:
         raise ContentError(f"a node cannot have more than {MAX_MIXINS} mixins")
@@ -172,9 +175,10 @@ class _Begun:
 
 
 def _check_text(kind: PropertyType, text: str) -> None:
-    if len(_bytes_of(text)) > MAX_STRING:
+    if (len(text) if text.isascii() else len(_bytes_of(text))) > MAX_STRING:
         raise ContentError(f"a text cannot have more than {MAX_STRING:,} bytes")
-    python_value(kind, text)
+    if kind != PropertyType.STRING:
+        python_value(kind, text)
 
 
 def _bytes_of(text: str) -> bytes:

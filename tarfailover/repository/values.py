@@ -156,7 +156,20 @@ _INFERRED: tuple[tuple[type | tuple[type, ...], PropertyType], ...] = (
 )
 
 
+_EXACT: dict[type, PropertyType] = {
+    str: PropertyType.STRING,
+    bool: PropertyType.BOOLEAN,
+    int: PropertyType.LONG,
+    float: PropertyType.DOUBLE,
+    bytes: PropertyType.BINARY,
+}
+"""The most frequent of them, found at once."""
+
+
 def _type_of(value: object) -> PropertyType:
+    exact = _EXACT.get(type(value))
+    if exact is not None:
+        return exact
     for python_type, property_type in _INFERRED:
         if isinstance(value, python_type):
             return property_type
