@@ -21,7 +21,8 @@ from tarfailover.cli.wording import (
 from tarfailover.errors import ConfigError, StoreIOError
 from tarfailover.format.gclog import GcLine
 from tarfailover.repository.compaction import Compacted, compact
-from tarfailover.store import closure, gcfile, state
+from tarfailover.store import base, closure, gcfile, state
+from tarfailover.store.base import Base
 from tarfailover.store.cleanup.marks import OAK
 from tarfailover.store.cleanup.run import SPARE, Cleanup, Report
 from tarfailover.store.writer import StoreWriter
@@ -36,16 +37,24 @@ def declare(group: Subparsers) -> None:
         "Write the head anew in a new generation, and clean up",
         description="Copies all that the head and its checkpoints hold into new segments, those "
         "of large binaries excepted, makes that the head, and removes what older generations "
-        "leave. The content stays the same. The store must not be open for writing elsewhere; "
+        "leave. The content stays the same. With --tail only what came after the last "
+        "compaction is copied, which is quicker, takes less space, and gives less back; full "
+        "ones are still needed now and then. The store must not be open for writing elsewhere; "
         "readers and a master that serves it may go on. It takes space for the new segments, "
         "before older ones are removed.",
         examples=(
             "tarfailover compact /data/repository/segmentstore",
+            "tarfailover compact --tail /data/repository/segmentstore",
             "tarfailover compact --retain 1 DIR",
         ),
         raises=WRITING,
     )
     commands.store_argument(parser)
+    parser.add_argument(
+        "--tail",
+        action="store_true",
+        help="share what the last compaction left; a full one is done if there was none",
+    )
     parser.add_argument(
         "--retain",
         type=commands.number(1),
@@ -58,6 +67,8 @@ def declare(group: Subparsers) -> None:
 
 class _Outcome(NamedTuple):
     compacted: Compacted
+    why_full: str
+    """Why it is a full compaction though a tail was asked for."""
     report: Report
     before: int
     after: int
@@ -71,20 +82,23 @@ def _compact(options: argparse.Namespace, output: Output) -> int:
             f"master's store; of a copy that follows nobody any more remove {state.NAME} first"
         )
     with StoreWriter.open(directory) as writer, output.progress("compacting", "nodes") as progress:
-        before = _size(directory)
-        _check_room(writer)
+        before, head = _size(directory), writer.head
+        keep, why_full = _base(writer) if options.tail else (None, "")
+        _check_room(writer, keep)
         compacted = compact(
             writer,
             os.urandom,
             wid="compact",
             now=_now,
+            keep=keep,
             progress=lambda done: progress(done, done),
         )
         report = _clean(Cleanup(writer, OAK._replace(retained=options.retain)))
         writer.seal()
         after = _size(directory)
-        gcfile.append(directory, _line(compacted, report, after), writer.disk)
-    _tell(directory, _Outcome(compacted, report, before, after), output)
+        if compacted.head != head:
+            gcfile.append(directory, _line(compacted, report, after), writer.disk)
+    _tell(directory, _Outcome(compacted, why_full, report, before, after), output)
     return report.failures[0].exit_code if report.failures else 0
 
 
@@ -96,12 +110,22 @@ def _size(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.glob("*.tar"))
 
 
-def _check_room(writer: StoreWriter) -> None:
-    """Raise StoreIOError unless all data segments of the head can be there twice."""
+def _base(writer: StoreWriter) -> tuple[Base | None, str]:
+    """What a tail compaction shares, or why there can be none."""
+    with writer.snapshot() as snapshot:
+        try:
+            return base.find(snapshot, writer.directory), ""
+        except base.NoBaseError as error:
+            return None, str(error)
+
+
+def _check_room(writer: StoreWriter, keep: Base | None) -> None:
+    """Raise StoreIOError unless the data segments that are copied can be there twice."""
     if writer.head is None:
         return
+    known = b"" if keep is None else keep.marks
     with writer.snapshot() as snapshot:
-        needed = closure.data_size(snapshot, writer.head.segment)
+        needed = closure.data_size(snapshot, writer.head.segment, known)
     free = writer.disk.free(writer.directory)
     if free < needed + SPARE:
         raise StoreIOError(
@@ -125,13 +149,14 @@ def _line(compacted: Compacted, report: Report, after: int) -> GcLine:
 
 
 def _tell(directory: Path, outcome: _Outcome, output: Output) -> None:
-    compacted, report, before, after = outcome
+    compacted, why_full, report, before, after = outcome
     output.document(
         {
             "store": str(directory),
             "head": record_document(compacted.head),
             "generation": generation_document(compacted.generation),
             "nodes": compacted.nodes,
+            "why_full": why_full or None,
             "bytes_before": before,
             "bytes_after": after,
             "freed": report.freed,
@@ -145,6 +170,7 @@ def _tell(directory: Path, outcome: _Outcome, output: Output) -> None:
             ("head", str(compacted.head)),
             ("generation", str(compacted.generation)),
             ("copied", many(compacted.nodes, "node")),
+            *([("full", why_full)] if why_full else []),
             ("size", f"{size(before)} before, {size(after)} after"),
         ]
     )

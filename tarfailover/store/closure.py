@@ -168,11 +168,20 @@ class _Walk:
             self.queue(fresh)
 
 
-def data_size(snapshot: Snapshot, head: SegmentId) -> int:
-    """Bytes of the data segments in the closure of the segment `head`, as in tars."""
+def bulk(lsb: Array) -> Array:
+    """Of lower halves of ids, whether each is that of a bulk segment."""
+    found: Array = lsb >> np.uint64(60) != _DATA
+    return found
+
+
+def data_size(snapshot: Snapshot, head: SegmentId, known: bytes | bytearray = b"") -> int:
+    """Bytes of the data segments in the closure of the segment `head`, as in tars.
+
+    Those that are `known`, as in `walk`, and what they need are left out.
+    """
     columns = snapshot.table.columns(0, snapshot.count)
-    ranks = walk(snapshot, [head]).ranks
-    ranks = ranks[columns.lsb[ranks] >> np.uint64(60) == _DATA]
+    ranks = walk(snapshot, [head], known).ranks
+    ranks = ranks[~bulk(columns.lsb[ranks])]
     return int((BLOCK + -(-columns.length[ranks].astype("i8") // BLOCK) * BLOCK).sum())
 
 

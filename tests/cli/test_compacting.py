@@ -41,8 +41,10 @@ def test_a_compaction(store: Path, run_json: Json) -> None:
     code, document = run_json("compact", store)
     assert code == 0
     assert document.keys() == {
-        "store", "head", "generation", "nodes", "bytes_before", "bytes_after", "freed", "failures",
+        "store", "head", "generation", "nodes", "why_full",
+        "bytes_before", "bytes_after", "freed", "failures",
     }  # fmt: skip
+    assert document["why_full"] is None
     assert document["generation"] == {"generation": 1, "full": 1, "compacted": True}
     assert document["bytes_before"] == before
     assert document["bytes_after"] == size(store) > before, "Oak's way keeps what was before"
@@ -63,6 +65,29 @@ def test_the_space_is_given_back(store: Path, run_json: Json) -> None:
         assert lines(store)[-1].reclaimed_bytes == document["freed"]
         assert lines(store)[-1].repository_bytes == size(store) <= before
         assert len(lines(store)) == number
+    sound(store)
+
+
+def test_a_tail(
+    store: Path, run_json: Json, run_text: Callable[..., tuple[int, list[str]]]
+) -> None:
+    """A full one where there is no base; then what is new; then nothing."""
+    _, document = run_json("compact", "--tail", store)
+    assert document["generation"] == {"generation": 1, "full": 1, "compacted": True}
+    assert document["why_full"] == "no compaction is told of in gc.log"
+    nodes = document["nodes"]
+    write(store, nodes=5, seed=9)
+    digest = run_json("digest", store)[1]["sha256"]
+    _, document = run_json("compact", "--tail", store)
+    assert document["generation"] == {"generation": 2, "full": 1, "compacted": True}
+    assert document["why_full"] is None and document["nodes"] < nodes / 5
+    assert run_json("digest", store)[1]["sha256"] == digest
+    assert [(line.generation, line.full_generation) for line in lines(store)] == [(1, 1), (2, 1)]
+    code, told = run_text("compact", "--tail", store)
+    assert code == 0 and told[2] == "copied      0 nodes"
+    assert len(lines(store)) == 2
+    (store / gclog.NAME).unlink()
+    assert any(line.startswith("full ") for line in run_text("compact", "--tail", store)[1])
     sound(store)
 
 

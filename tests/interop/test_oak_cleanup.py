@@ -17,6 +17,7 @@ from tarfailover.format.tar import TarName
 from tarfailover.ids import RecordId, SegmentId
 from tarfailover.store.cleanup.marks import OAK, Rule
 from tarfailover.store.cleanup.run import Cleanup, Report
+from tarfailover.store.follower import Follower
 from tarfailover.store.tarreader import TarReader
 from tarfailover.store.writer import StoreWriter
 
@@ -136,3 +137,33 @@ def test_oak_lives_on_with_what_we_have_compacted(peer: Peer, tmp_path: Path) ->
         assert live.digest() == extended
     assert digest_of(tmp_path) == extended
     sound(tmp_path)
+
+
+@pytest.mark.cell("our tail compaction: lived on with, Oak's on ours and ours on Oak's")
+def test_oak_and_we_compact_the_tail_in_turns(peer: Peer, tmp_path: Path) -> None:
+    """Each finds what the other left as the base, and Oak's cleanup keeps what is shared."""
+    with peer.open(tmp_path) as opened:
+        opened.fill(seed=1, nodes=100, kib=60)
+        opened.checkpoint()
+    assert main(["compact", str(tmp_path)]) == 0
+    for number in range(1, 4):
+        with peer.open(tmp_path) as opened:
+            opened.fill(seed=10 + number, nodes=20, kib=20)
+        before = digest_of(tmp_path)
+        assert main(["compact", "--tail", str(tmp_path)]) == 0
+        assert generation_of(tmp_path) == (2 * number, 1)
+        with peer.open(tmp_path) as opened:
+            assert opened.digest() == before == digest_of(tmp_path)
+            opened.fill(seed=20 + number, nodes=20, kib=20)
+            extended = opened.digest()
+            opened.compact("tail")
+            assert opened.digest() == extended
+        assert generation_of(tmp_path) == (2 * number + 1, 1), "ours was found as the base"
+        assert digest_of(tmp_path) == extended
+        sound(tmp_path)
+    assert lives_on(peer, tmp_path) == digest_of(tmp_path)
+
+
+def generation_of(store: Path) -> tuple[int, int]:
+    with Follower.open(store) as follower:
+        return follower.head().generation[:2]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,8 @@ from stores import QuickDisk
 from tarfailover.errors import FormatError, NoHeadError, SegmentMissingError
 from tarfailover.format.gclog import GcLine
 from tarfailover.format.segment import BLOB_ID, external_blob_ids
-from tarfailover.ids import Generation, SegmentId, is_bulk
+from tarfailover.ids import Generation, RecordId, SegmentId, is_bulk
+from tarfailover.repository.builder import NodeBuilder
 from tarfailover.repository.commit import CHECKPOINTS, ROOT, RepositoryWriter
 from tarfailover.repository.compaction import Compacted, compact
 from tarfailover.repository.digest import ContentDigest, content_digest
@@ -24,7 +27,7 @@ from tarfailover.repository.nodes import NodeState
 from tarfailover.repository.reader import RecordReader
 from tarfailover.repository.records import Draft, node_draft, value_draft
 from tarfailover.repository.values import ExternalBlob, Property
-from tarfailover.store import gcfile
+from tarfailover.store import base, gcfile
 from tarfailover.store.cleanup.marks import Rule
 from tarfailover.store.cleanup.run import Cleanup
 from tarfailover.store.writer import StoreWriter
@@ -40,6 +43,22 @@ def opened(directory: Path, disk: QuickDisk | None = None) -> StoreWriter:
 
 def compacted(sink: StoreWriter | MemorySink, seed: int = 1) -> Compacted:
     return compact(sink, random.Random(seed).randbytes, wid="test", now=lambda: 7)
+
+
+def noted(writer: StoreWriter, done: Compacted) -> Compacted:
+    """With the line in gc.log on which a tail compaction builds."""
+    number, full, _ = done.generation
+    line = GcLine(1, 1, 1, number, full, done.nodes, done.head)
+    gcfile.append(writer.directory, line, writer.disk)
+    return done
+
+
+def tail(writer: StoreWriter, seed: int = 1) -> Compacted:
+    """A tail compaction; NoBaseError if there can be none."""
+    with writer.snapshot() as snapshot:
+        keep = base.find(snapshot, writer.directory)
+    chance = random.Random(seed).randbytes
+    return noted(writer, compact(writer, chance, wid="test", now=lambda: 7, keep=keep))
 
 
 def digest(sink: StoreWriter | MemorySink) -> ContentDigest:
@@ -103,7 +122,7 @@ def test_everything_is_the_same_again_and_again(tmp_path: Path) -> None:
 
 
 COMMIT = models().map(lambda model: ("commit", model))
-OTHERS = st.sampled_from(["checkpoint", "compact", "clean", "reopen"]).map(
+OTHERS = st.sampled_from(["checkpoint", "compact", "tail", "clean", "reopen"]).map(
     lambda what: (what, None)
 )
 
@@ -148,7 +167,11 @@ class Course:
             self.checkpoint()
         elif what == "compact":
             self.seed += 1
-            compacted(self.writer, self.seed)
+            noted(self.writer, compacted(self.writer, self.seed))
+        elif what == "tail":
+            self.seed += 1
+            with contextlib.suppress(base.NoBaseError):
+                tail(self.writer, self.seed)
         elif what == "clean":
             clean(self.writer)
         else:
@@ -170,6 +193,112 @@ def test_any_course_of_a_store_keeps_its_content(
     finally:
         course.writer.close()
     sound(course.directory)
+
+
+# tail compactions
+
+
+def change(writer: StoreWriter, number: int, edit: Callable[[NodeBuilder], object]) -> None:
+    repository = RepositoryWriter(
+        writer, random.Random(number).randbytes, wid="w", now=lambda: number
+    )
+    top = repository.super_root()
+    edit(top.child(ROOT))
+    repository.commit(top)
+
+
+def segments(writer: StoreWriter) -> int:
+    with writer.snapshot() as snapshot:
+        return snapshot.count
+
+
+def filled(directory: Path) -> StoreWriter:
+    """A wide node, values of all lengths, a checkpoint; compacted, and noted."""
+    write(directory, nodes=60, binary_kib=300)
+    writer = opened(directory)
+
+    def wide(root: NodeBuilder) -> None:
+        for number in range(3000):
+            root.child("wide").child(f"n{number}").set("x", Property.of(f"text {number}"))
+        root.child("big").set("b", Property.of(bytes(600_000)))
+
+    change(writer, 11, wide)
+    noted(writer, compacted(writer, 12))
+    return writer
+
+
+def test_a_tail_compaction_copies_what_is_new_and_shares_the_rest(tmp_path: Path) -> None:
+    with filled(tmp_path) as writer:
+        keep = compacted_segments(writer)
+        for number in range(1, 7):
+
+            def some(root: NodeBuilder, number: int = number) -> None:
+                wide = root.child("wide")
+                for each in range(1 + 40 * (number % 2)):
+                    wide.child(f"n{each * 60}").set("y", Property.of(number))
+                wide.remove_child(f"n{number + 1}")
+                wide.child(f"new {number}").set("b", Property.of([bytes(20_000)] * 2))
+                root.child("other").child(f"{number}").set("x", Property.of("x" * 300))
+
+            change(writer, 20 + 2 * number, some)
+            if number % 3:
+                change(writer, 21 + 2 * number, lambda root: root.child("wide").child("n99").set(
+                    "z", Property.of(1)))  # fmt: skip
+            before, count = digest(writer), segments(writer)
+            found = tail(writer, 50 + number)
+            assert found.generation == Generation(1 + number, 1, True)
+            assert digest(writer) == before
+            assert found.nodes < 100, "of more than 3000"
+            assert segments(writer) - count <= 2
+            assert not {each for each in generations(writer) if not each.compacted}
+            clean(writer)
+            assert digest(writer) == before
+            assert keep <= compacted_segments(writer), "what is shared is kept"
+        size = sum(path.stat().st_size for path in tmp_path.glob("*.tar"))
+        noted(writer, compacted(writer, 99))
+        clean(writer)
+        assert digest(writer) == before
+        assert sum(path.stat().st_size for path in tmp_path.glob("*.tar")) <= size
+    sound(tmp_path)
+
+
+def compacted_segments(writer: StoreWriter) -> set[SegmentId]:
+    with writer.snapshot() as snapshot:
+        known = map(snapshot.segment, range(snapshot.count))
+        return {each for each in known if snapshot.entry(each)[1].generation.compacted}
+
+
+def test_a_tail_compaction_of_nothing_new_changes_nothing(tmp_path: Path) -> None:
+    with filled(tmp_path) as writer:
+        head, count = writer.head, segments(writer)
+        assert tail(writer).head == head
+        assert segments(writer) == count
+        change(writer, 30, lambda root: root.remove_child("wide"))
+        assert tail(writer, 31).nodes == 2
+        assert writer.head is not None
+        root = NodeState(RecordReader(writer), writer.head).child(ROOT)
+        assert root is not None and root.child("wide") is None
+
+
+def test_without_a_base_there_is_no_tail_compaction(tmp_path: Path) -> None:
+    write(tmp_path, nodes=60)
+    with opened(tmp_path) as writer:
+        with pytest.raises(base.NoBaseError, match="no compaction is told of"):
+            tail(writer)
+        lost = RecordId(b"\1" * 8 + b"\xa1" * 8, 1)
+        gcfile.append(tmp_path, GcLine(1, 1, 1, 1, 1, 1, lost), writer.disk)
+        with pytest.raises(base.NoBaseError, match="is in no tar"):
+            tail(writer)
+        assert writer.head is not None
+        gcfile.append(tmp_path, GcLine(1, 1, 1, 0, 0, 1, writer.head), writer.disk)
+        with pytest.raises(
+            base.NoBaseError, match="which is no compacted one of full generation 0"
+        ):
+            tail(writer)
+        noted(writer, compacted(writer, 2))
+        compacted(writer, 3)
+        with pytest.raises(base.NoBaseError, match="no compacted one of full generation 2"):
+            tail(writer, 4)
 
 
 def test_what_a_checkpoint_shares_is_written_once(tmp_path: Path) -> None:
