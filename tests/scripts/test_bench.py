@@ -105,9 +105,7 @@ def test_without_rsync_ours_is_measured_and_it_says_so(tmp_path: Path) -> None:
 def test_a_part_that_is_not_there_is_refused() -> None:
     done = bench("--only", "everything")
     assert done.returncode == 2
-    assert (
-        "--only knows loopback, delay, tls, compression, wan, latency, idle" in done.stderr
-    )
+    assert "--only knows loopback, delay, tls, compression, wan, latency, idle" in done.stderr
 
 
 def test_commits_are_measured_against_sqlite_with_the_same_tree(tmp_path: Path) -> None:
