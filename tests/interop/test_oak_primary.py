@@ -11,7 +11,7 @@ import pytest
 from daemons import Daemon
 from oak_content import free_port
 from oak_peer import Peer, Store
-from oak_vectors import STORES
+from oak_vectors import EACH_ONCE, STORES
 from tls_made import Certs
 
 from tarfailover.ids import RecordId
@@ -37,7 +37,7 @@ def wait_for(slave: Daemon, head: str) -> None:
 
 
 @pytest.mark.cell("an Oak primary: copied by our slave, opened by Oak")
-@pytest.mark.parametrize("name", ["plain", "full", "killed"])
+@pytest.mark.parametrize("name", EACH_ONCE)
 def test_it_copies_what_an_oak_primary_has(peer: Peer, tmp_path: Path, name: str) -> None:
     copy = tmp_path / "copy"
     known = next(each for each in STORES if each.name == f"{peer.release}-{name}")

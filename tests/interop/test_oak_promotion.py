@@ -1,0 +1,72 @@
+"""Failing over with real Oak, in both directions, and the old primary that comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from copies import sound
+from daemons import Daemon
+from oak_content import digest_of
+from oak_links import OAK_SLAVE, QUICK_SLAVE, has, oak_primary, oak_standby, synced
+from oak_peer import Peer
+
+pytestmark = pytest.mark.interop
+
+
+@pytest.mark.cell("promotion: an Oak standby's store, opened by Oak and served by our master")
+def test_the_store_of_an_oak_standby_served_by_us(peer: Peer, tmp_path: Path) -> None:
+    """The old primary comes back as an Oak standby of our master, and our slave follows, too."""
+    old, new, ours = (tmp_path / name for name in ("old", "new", "ours"))
+    with peer.open(old) as live:
+        live.fill(seed=1, nodes=40, kib=40)
+        live.checkpoint(creator="test")
+        with oak_primary(live) as port, oak_standby(peer, new, port) as (copy, standby):
+            synced(copy, standby, live.head())
+    with (
+        peer.open(new) as promoted,
+        Daemon.master(new) as master,
+        Daemon.slave(ours, master.port, *QUICK_SLAVE) as slave,
+        oak_standby(peer, old, master.port) as (back, standby),
+    ):
+        synced(back, standby, promoted.head())
+        for verb, *words in (("fill", "seed=2", "nodes=40", "kib=40"), ("compact", "full")):
+            head = promoted.call(verb, *words)["head"]
+            has(slave, head)
+            synced(back, standby, head)
+        expected = promoted.digest()
+        assert back.digest() == expected
+        slave.stop()
+        master.stop()
+    assert digest_of(ours) == expected
+
+
+@pytest.mark.cell("promotion: our slave's store becomes an Oak primary that our old master follows")
+@pytest.mark.parametrize("crashed", [False, True], ids=["clean", "crashed"])
+def test_our_slaves_store_becomes_an_oak_primary(peer: Peer, tmp_path: Path, crashed: bool) -> None:
+    """After a crash the old one has a head that the new one never had, and must give it up."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    with peer.open(old) as live:
+        live.fill(seed=1, nodes=40, kib=40)
+        with Daemon.master(old) as master, Daemon.slave(new, master.port, *QUICK_SLAVE) as slave:
+            has(slave, live.head())
+            slave.stop()
+            master.stop()
+        if crashed:
+            live.fill(seed=99, nodes=20)
+    with peer.open(new) as promoted, oak_primary(promoted) as port:
+        promoted.fill(seed=2, nodes=40, kib=40)
+        if crashed:
+            with Daemon.slave(old, port, *OAK_SLAVE) as back:
+                back.expect("diverged")
+                back.stop()
+        given_up = ("--accept-new-history",) if crashed else ()
+        with Daemon.slave(old, port, *OAK_SLAVE, *given_up) as back:
+            has(back, promoted.head())
+            has(back, promoted.compact("full")["head"])
+            back.stop()
+        expected = promoted.digest()
+    sound(old)
+    assert digest_of(old) == expected == peer.digest(old)
+    with peer.open(old) as again:
+        again.fill(seed=5, nodes=10)
