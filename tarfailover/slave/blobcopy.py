@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tarfailover.config import SlaveConfig
-from tarfailover.errors import DamagedStoreError, FormatError, StoreError
+from tarfailover.errors import DamagedStoreError, FormatError, StoreError, StoreIOError
 from tarfailover.format import blobid
 from tarfailover.ids import RecordId, SegmentId
 from tarfailover.repository.holders import Holders, holders
@@ -36,6 +36,8 @@ STEP = 32 * 1024 * 1024
 """Bytes of earlier attempts that are read in one call."""
 OPEN_FILES = 16
 """Files on their way that are kept open."""
+SPARE = 64 * 1024 * 1024
+"""Bytes of the file system that are left to others, as by a cleanup."""
 MAX_REFUSED = 16 * 1024 * 1024
 """Characters of ids of unknown form, all together."""
 LONGEST = 10_000
@@ -88,6 +90,7 @@ class BlobCopy:
         self.checked_head: RecordId | None = None
         """The head of which all was found, or is listed as missing."""
         self._writer = writer
+        self._disk = writer.disk
         self._listed = listed
         self._snapshot: Snapshot | None = None
         self._readers: tuple[TarReader, ...] = ()
@@ -189,9 +192,11 @@ class BlobCopy:
 
     # taking in
 
-    def take(self, chunks: Iterable[Chunk], complete: Sequence[str]) -> Taken:
+    def take(self, chunks: Sequence[Chunk], complete: Sequence[str]) -> Taken:
         """Write what came, then verify and store what is complete; raises StoreError."""
         spoiled: dict[str, str] = {}
+        if chunks:
+            self._check_room(sum(len(chunk.data) for chunk in chunks))
         for chunk in chunks:
             self._write(chunk)
         stored: list[str] = []
@@ -210,6 +215,16 @@ class BlobCopy:
                 more += self._below(blob)
             self._open.pop(blob).close()
         return Taken(stored, spoiled, more, ())
+
+    def _check_room(self, size: int) -> None:
+        """Leave some space to others, above all to the segments; raises StoreIOError."""
+        path = self.store.path
+        free = self._disk.free(path if path.exists() else path.parent)
+        if free < size + SPARE:
+            raise StoreIOError(
+                f"{path}: {free} bytes are free here, of which {SPARE} are left to others; free "
+                "some: binaries are to come, and go on where they are"
+            )
 
     def _write(self, chunk: Chunk) -> None:
         incoming = self._incoming(chunk.blob)
@@ -306,7 +321,7 @@ class BlobCopy:
         own = not self.shared and _holds_anything(self.store.path)
         listed = MissingBlobs(str(self.store.path) if own else "", dict(missing))
         if listed != self._listed:
-            listed.save(self._writer.directory, self._writer.disk)
+            listed.save(self._writer.directory, self._disk)
             self._listed = listed
         marks = np.zeros(self._count, "u1")
         marks[: len(self._checked)] = np.frombuffer(self._checked, "u1")

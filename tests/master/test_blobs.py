@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import zlib
 from collections.abc import Callable, Iterator
@@ -116,6 +117,18 @@ def test_any_part(served: Served, offset: int, most: int, size: int) -> None:
 
 def test_an_empty_one(served: Served) -> None:
     assert content(served.ask(put(served.store, b"").text)) == (b"", 0)
+
+
+def test_more_than_4_gib(served: Served) -> None:
+    """A file with a hole: nothing of it is on the disk."""
+    size, digest = 2**32 + 7, "0" * 64
+    path = served.store.path / DATA_STORE.place(digest)
+    path.parent.mkdir(parents=True)
+    path.touch()
+    os.truncate(path, size)
+    for offset in (0, 2**32 - 3, 2**32 + 3, size):
+        data, length = content(served.ask(f"{digest}#{size}", offset, 5))
+        assert (data, length) == (bytes(min(5, size - offset)), size)
 
 
 def test_an_id_without_a_length_and_one_of_sha_1(served: Served) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ import pytest
 from binaries import Both, holder, id_of
 from blob_samples import OAK_WALKED, put, with_blobs
 from content import external, write
-from sides import served
-from stores import head_in, leaf
+from links import Link
+from sides import SlaveSide, served
+from stores import QuickDisk, head_in, leaf
 
 from tarfailover import repository
 from tarfailover.errors import StoreIOError
@@ -27,7 +30,7 @@ from tarfailover.slave import status
 from tarfailover.slave.blobs import RETRY_AFTER
 from tarfailover.slave.report import report
 from tarfailover.store import journal
-from tarfailover.store.blobs import BLOCKS, DATA_STORE, BlobStore, Layout
+from tarfailover.store.blobs import BLOCKS, DATA_STORE, BlobStore, Incoming, Layout
 from tarfailover.store.blobs.missing import NAME, MissingBlobs
 from tarfailover.wire import messages as m
 
@@ -231,6 +234,28 @@ class TestPrivate:
         assert len(firsts) >= 3
         assert all(one > 0 for one in firsts), "nothing that came is asked for again"
 
+    def test_more_than_4_gib(
+        self, both: Callable[..., Both], monkeypatch: pytest.MonkeyPatch, asked: list[m.Blob]
+    ) -> None:
+        """Files with holes, of which nobody computes the digest: only the end comes."""
+        size, digest = 2**32 + 7, "0" * 64
+
+        def holed(path: Path, length: int) -> None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            os.truncate(path, length)
+
+        monkeypatch.setattr(Incoming, "catch_up", lambda *_: True)
+        monkeypatch.setattr(Incoming, "check", lambda *_: None)
+        sides = both()
+        holed(sides.theirs.path / DATA_STORE.place(digest), size)
+        holed(sides.ours.path / DATA_STORE.partial(digest), 2**32 - 5)
+        sides.serve(holder(1, [f"{digest}#{size}"]))
+        assert sides.follow().state == status.IN_SYNC
+        assert [(each.offset, each.most) for each in asked] == [(2**32 - 5, 12)]
+        assert (sides.ours.path / DATA_STORE.place(digest)).stat().st_size == size
+        (sides.ours.path / DATA_STORE.place(digest)).unlink()
+
     def test_no_space_left_is_a_state_and_nothing_is_lost(
         self, both: Callable[..., Both], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -257,6 +282,36 @@ class TestPrivate:
         sides.rig.pass_time(120, step=5)
         assert slave.state == status.IN_SYNC
         assert slave.head == head_in(second.segment) and sides.has(ONE, LARGE)
+
+    def test_some_space_is_left_to_others(
+        self, both: Callable[..., Both], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sides = both()
+        sides.serve(holder(1, [put(sides.theirs, LARGE).text]))
+        with monkeypatch.context() as patched:
+            patched.setattr(QuickDisk, "free", lambda *_: blobcopy.SPARE + 1_000_000)
+            slave = sides.follow()
+            assert slave.state == status.FAILED
+            assert "are left to others" in slave.service.status.why
+        sides.rig.pass_time(60, step=5)
+        assert slave.state == status.IN_SYNC and sides.has(LARGE)
+
+    def test_what_it_brought_can_be_served(self, both: Callable[..., Both]) -> None:
+        sides = both()
+        first = holder(1, [put(sides.theirs, LARGE).text, put(sides.theirs, b"").text])
+        sides.serve(first)
+        sides.follow().stop()
+        sides.master.close()
+        middle = sides.tmp_path / "copy"
+        sides.master = served(sides.rig, middle, blob_store=str(sides.ours.path))
+        sides.master.factory.blobs = sides.ours
+        last = BlobStore(sides.tmp_path / "last", DATA_STORE)
+        settings = {"blob_store": str(last.path)}
+        sides.slave = SlaveSide(sides.rig, sides.tmp_path / "copy2", **settings).start()
+        assert sides.slave.head == head_in(first.segment)
+        assert {each.digest for each in last.files()} == {
+            each.digest for each in sides.theirs.files()
+        }
 
     def test_a_disk_that_is_not_mounted_gets_no_second_copy(
         self, both: Callable[..., Both]
@@ -560,3 +615,64 @@ class TestLookups:
         third = leaf(3, [kept.segment], generation=new)
         sides.commit(third, "data00002a.tar")
         assert slave.head == head_in(third.segment) and sides.has(TWO)
+
+
+def cut_after(link: Link, size: int) -> None:
+    """Cut a connection once so many bytes were delivered."""
+    link.cut_after = size
+
+
+class TestBrokenLinks:
+    """Whatever a link does, nothing wrong is stored, and in the end all is there."""
+
+    CONTENTS = (b"first " * 700, b"", b"second " * 900, random.Random(3).randbytes(5000))
+
+    def brought(self, tmp_path: Path, spoil: Callable[[Link], None]) -> Both:
+        """A copy whose first connection is spoilt once its introductions are over."""
+        sides = Both(tmp_path)
+        ids = [put(sides.theirs, each).text for each in self.CONTENTS]
+        sides.serve(holder(1, ids))
+        made = sides.rig.master
+        spoilt: list[bool] = []
+
+        def one() -> Any:
+            assert made is not None
+            if not spoilt:
+                spoilt.append(True)
+                sides.rig.callLater(0, lambda: spoil(sides.rig.link))
+            return made()
+
+        sides.rig.master = one
+        slave = sides.follow()
+        sides.rig.pass_time(70, step=2)
+        assert slave.state == status.IN_SYNC, slave.service.status
+        assert sides.has(*self.CONTENTS)
+        assert not list(sides.ours.partials())
+        return sides
+
+    def size(self, tmp_path: Path) -> int:
+        sides = self.brought(tmp_path / "whole", lambda _: None)
+        size = sides.rig.link.master.delivered
+        sides.end()
+        return size
+
+    def test_cut_at_many_bytes(self, tmp_path: Path) -> None:
+        for cut in range(100, self.size(tmp_path), 611):
+            sides = self.brought(tmp_path / f"{cut}", partial(cut_after, size=cut))
+            assert len(sides.rig.links) == 2
+            sides.end()
+
+    def test_a_flipped_bit_at_many_bytes(self, tmp_path: Path) -> None:
+        for place in range(100, self.size(tmp_path), 797):
+
+            def flip(at: int, data: bytes) -> bytes:
+                if not at <= place < at + len(data):  # noqa: B023
+                    return data
+                wrong = bytearray(data)
+                wrong[place - at] ^= 16  # noqa: B023
+                return bytes(wrong)
+
+            def spoil(link: Link) -> None:
+                link.master.alter = flip
+
+            self.brought(tmp_path / f"{place}", spoil).end()

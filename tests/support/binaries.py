@@ -49,7 +49,7 @@ class Both:
         self.tmp_path = tmp_path
         self.store = tmp_path / "store"
         self.theirs = BlobStore(tmp_path / "theirs", layout, QuickDisk())
-        self.theirs.path.mkdir()
+        self.theirs.path.mkdir(parents=True)
         self.ours = BlobStore(tmp_path / "ours", layout)
         self.settings: dict[str, Any] = {
             "blob_store": str(self.ours.path), "blob_store_kind": layout.kind, **settings,

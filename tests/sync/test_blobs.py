@@ -86,6 +86,20 @@ def test_it_goes_on_where_it_was_cut() -> None:
     assert engine.complete() == ["b"]
 
 
+def test_more_than_4_gib() -> None:
+    size = 5 * 2**30 + 3
+    engine = transfer(4 * MIB)
+    engine.wanted([Unit("a", size, 2**32 - MIB)])
+    offsets = []
+    while (found := asked(engine)) or not engine.complete():
+        for each in found:
+            offsets.append(each.offset)
+            engine.came(each.most)
+            engine.answered(each, size)
+    assert offsets == list(range(2**32 - MIB, size, MIB))
+    assert engine.progress().size == size - 2**32 + MIB
+
+
 def test_an_empty_one_is_complete_at_once() -> None:
     engine = transfer()
     engine.wanted([Unit("a", 0)])
