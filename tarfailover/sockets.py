@@ -70,6 +70,12 @@ def _below_tls(transport: Any) -> tuple[Any, Any]:
     return transport, getattr(transport, "getHandle", lambda: None)()
 
 
+def read_at_most(transport: Any, size: int) -> None:
+    """Let the transport read that many bytes at a time."""
+    below, _ = _below_tls(transport)
+    below.bufferSize = size
+
+
 def tune(transport: Any, option: int, size: int, step: int = STEP) -> None:
     """Set up a connection: no delay for small frames, keep-alive, and one buffer."""
     transport, handle = _below_tls(transport)

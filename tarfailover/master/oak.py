@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall
 from tarfailover.errors import ProtocolError
 from tarfailover.master.connection import Connection
 from tarfailover.master.oaksources import OakSource, Served, Wanted
+from tarfailover.sockets import read_at_most
 from tarfailover.wire.fields import printable
 from tarfailover.wire.messages import ErrorCode
 from tarfailover.wire.oak import answers
@@ -28,6 +29,8 @@ BEAT = 2.0
 """Seconds between two signs of life; Oak's read timeout is 60, and in its own tests 4."""
 HEAD_WAIT = 10.0
 """Seconds for which a question for the head waits for one, as in Oak."""
+MAX_READ = 64 * 1024
+"""Bytes that are read at a time: some thousand of the shortest requests."""
 AT_ONCE = 64
 """Requests that are answered by one source."""
 MAX_NAME = 255
@@ -125,6 +128,7 @@ class OakConnection(Connection):
         name = printable(client[:MAX_NAME]) or "an Oak standby"
         if not self._introduce(name, None, 0):
             return False
+        read_at_most(self.transport, MAX_READ)
         self._beat = self.factory.clock.callLater(BEAT, self._show_life)
         return True
 
@@ -158,10 +162,11 @@ class OakConnection(Connection):
         return [answers.head(head.record)]
 
     def _no_head(self) -> None:
-        """It was waited for long enough: there is no answer, as from Oak."""
-        self._came_whole.popleft()
-        why = self.factory.not_ready()
-        self.factory.seldom.warn("head", "{peer}: no answer: {why}", peer=str(self), why=why)
+        """It was waited for long enough: if there is none there is no answer, as from Oak."""
+        if self.factory.head is None:
+            self._came_whole.popleft()
+            why = self.factory.not_ready()
+            self.factory.seldom.warn("head", "{peer}: no answer: {why}", peer=str(self), why=why)
         self._wait_no_more()
 
     def head_moved(self) -> None:

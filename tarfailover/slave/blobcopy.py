@@ -22,6 +22,7 @@ from tarfailover.ids import RecordId, SegmentId
 from tarfailover.repository.holders import Holders, holders
 from tarfailover.store import closure
 from tarfailover.store.blobs import BlobStore, Incoming, open_blob_store
+from tarfailover.store.blobs.incoming import settle
 from tarfailover.store.blobs.missing import MAX_MISSING, NAME, Missing, MissingBlobs
 from tarfailover.store.blobs.needed import mentioned
 from tarfailover.store.durable import Disk
@@ -34,7 +35,7 @@ LOOKED_UP = 2000
 """Binaries that are looked for in one call: some tenths of a second on a cold disk."""
 STEP = 32 * 1024 * 1024
 """Bytes of earlier attempts that are read in one call."""
-OPEN_FILES = 16
+OPEN_FILES = 256
 """Files on their way that are kept open."""
 SPARE = 64 * 1024 * 1024
 """Bytes of the file system that are left to others, as by a cleanup."""
@@ -199,22 +200,25 @@ class BlobCopy:
             self._check_room(sum(len(chunk.data) for chunk in chunks))
         for chunk in chunks:
             self._write(chunk)
-        stored: list[str] = []
-        more: list[Unit] = []
+        checked: dict[str, Incoming] = {}
+        unfinished: Sequence[str] = ()
         for place, blob in enumerate(complete):
             incoming = self._incoming(blob)
             if not incoming.catch_up(STEP):
-                return Taken(stored, spoiled, more, complete[place:])
+                unfinished = complete[place:]
+                break
             try:
-                incoming.finish()
+                incoming.check()
             except FormatError as error:
                 spoiled[blob] = error.what
-                incoming.discard()
+                self._open.pop(blob).discard()
             else:
-                stored.append(blob)
-                more += self._below(blob)
-            self._open.pop(blob).close()
-        return Taken(stored, spoiled, more, ())
+                checked[blob] = incoming
+        settle(list(checked.values()))
+        for blob in checked:
+            del self._open[blob]
+        more = [unit for blob in checked for unit in self._below(blob)]
+        return Taken(list(checked), spoiled, more, unfinished)
 
     def _check_room(self, size: int) -> None:
         """Leave some space to others, above all to the segments; raises StoreIOError."""

@@ -19,7 +19,7 @@ from tarfailover.sync import BlobTransfer, Slice, Unit, Window
 from tarfailover.sync.blobs import BlobProgress
 from tarfailover.wire.messages import ErrorCode
 
-AT_ONCE = 64
+AT_ONCE = 128
 """Files that are stored in one call: each waits for the disk several times."""
 BATCH = 8 * 1024 * 1024
 """Bytes that are written in one call, at the most about."""

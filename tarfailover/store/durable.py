@@ -42,6 +42,11 @@ _sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
 if _sync_file_range is not None:
     _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
+
+_syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+_LEAST_KERNEL = (5, 8)
+"""Before it, `syncfs` says nothing of errors: syncfs(2)."""
+
 Buffer = bytes | bytearray | memoryview
 
 
@@ -66,6 +71,15 @@ class Disk:
         with told("create the directory", path):
             path.mkdir(exist_ok=True)
         self.sync_directory(path.parent)
+
+    def make_folder(self, path: Path) -> bool:
+        """Create the directory `path`; False if it is there. Its parent is still to be synced."""
+        with told("create the directory", path):
+            try:
+                path.mkdir()
+            except FileExistsError:
+                return False
+        return True
 
     def create(self, path: Path) -> int:
         """A descriptor of the new, empty file `path`.
@@ -110,6 +124,20 @@ class Disk:
         with told("sync", path):
             os.fdatasync(fd)
 
+    def sync_all(self, fd: int, path: Path) -> bool:
+        """Wait until all files and names in the file system of `fd`, named `path`, are on the disk.
+
+        False, and nothing is promised, where the kernel would not tell of errors. Each single
+        sync empties the disk's own cache, so for many files this is much faster.
+        """
+        if _syncfs is None or _kernel() < _LEAST_KERNEL:
+            return False
+        with told("sync the file system of", path):
+            if _syncfs(fd):
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number))
+        return True
+
     def sync_directory(self, path: Path) -> None:
         """Wait until the names in directory `path` are on the disk."""
         with told("sync the directory", path):
@@ -127,9 +155,13 @@ class Disk:
 
     def rename(self, source: Path, target: Path) -> None:
         """Rename within one file system, replacing `target`; then sync the target's directory."""
+        self.move(source, target)
+        self.sync_directory(target.parent)
+
+    def move(self, source: Path, target: Path) -> None:
+        """Rename as `rename` does; the target's directory is still to be synced."""
         with told(f"rename to {target.name}", source):
             source.replace(target)
-        self.sync_directory(target.parent)
 
     def remove(self, path: Path) -> None:
         """Remove `path`; then sync the directory."""
@@ -174,6 +206,12 @@ class Disk:
         finally:
             os.close(fd)
         self.rename(temporary, path)
+
+
+def _kernel() -> tuple[int, ...]:
+    """The first two numbers of the kernel's version; (0,) if they are none."""
+    numbers = os.uname().release.split(".")[:2]
+    return tuple(map(int, numbers)) if all(map(str.isdecimal, numbers)) else (0,)
 
 
 def _write_all(fd: int, buffers: Sequence[Buffer], offset: int) -> int:

@@ -17,7 +17,7 @@ from standbys import RawStandby, asking, standby
 from stores import add_heads, bulk, data_id, entry, head_in, leaf, make_store, tar_bytes
 
 from tarfailover.ids import text
-from tarfailover.master.oak import AT_ONCE, BEAT, HEAD_WAIT
+from tarfailover.master.oak import AT_ONCE, BEAT, HEAD_WAIT, MAX_READ
 from tarfailover.master.oaksources import BLOB_CHUNK
 from tarfailover.store.blobs import DATA_STORE, BlobStore
 from tarfailover.wire import messages as m
@@ -259,6 +259,18 @@ def test_a_head_is_not_waited_for_for_ever(headless: MasterSide, log: list[str])
     assert any("no answer: " in line for line in log)
 
 
+def test_a_head_that_was_only_unsure_is_told_in_the_end(master: MasterSide) -> None:
+    """The disk did not answer for a while, and nobody was told when it did again."""
+    master.factory.blind = "the disk does not answer"
+    peer, _ = standby(master)
+    peer.ask(GetHead())
+    master.rig.pass_time(1)
+    assert peer.take() == []
+    master.factory.blind = ""
+    master.rig.pass_time(HEAD_WAIT)
+    assert peer.take() == [HeadAnswer(HEAD)]
+
+
 # signs of life
 
 
@@ -316,6 +328,26 @@ def test_a_slow_reader_costs_a_few_chunks(rig: Rig, tmp_path: Path) -> None:
     rig.pass_time(61, step=1)
     assert not link.alive
     side.close()
+
+
+def test_limits_of_bytes_a_second_count_for_a_standby(rig: Rig, tmp_path: Path) -> None:
+    samples = large(10)
+    side = MasterSide(rig, store_of(tmp_path / "s", samples), rate_limit_client=200_000)
+    peer, _ = standby(side)
+    peer.ask(*(GetSegment(each.segment) for each in samples[:5]))
+    rig.pass_time(2, step=0.05)
+    assert 200_000 <= len(peer.raw) <= 700_000
+    rig.pass_time(5, step=0.05)
+    assert peer.take() == [Whole(each.segment, each.data) for each in samples[:5]]
+    side.close()
+
+
+def test_few_bytes_are_read_at_a_time(master: MasterSide) -> None:
+    """A MiB of the shortest requests would be seventy thousand of them."""
+    peer, link = standby(master)
+    peer.ask(GetHead())
+    master.rig.settle()
+    assert link.master.bufferSize == MAX_READ
 
 
 def test_requests_are_held_back(rig: Rig, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from tarfailover.repository.builder import NodeBuilder
 from tarfailover.repository.commit import RepositoryWriter
 from tarfailover.repository.digest import content_digest
 from tarfailover.repository.values import Property
-from tarfailover.slave import status
+from tarfailover.slave import blobcopy, status
 from tarfailover.slave.blobs import RETRY_AFTER
 from tarfailover.slave.report import report
 from tarfailover.store import journal
@@ -584,22 +584,33 @@ class TestLookups:
         assert list(MissingBlobs.load(sides.tmp_path / "copy").blobs) == [id_of(ONE)]
         assert not searched and slave.state == status.IN_SYNC
 
-    def test_too_many_ids_of_another_kind(self, both: Callable[..., Both]) -> None:
+    def test_too_many_ids_of_another_kind(
+        self, both: Callable[..., Both], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(blobcopy, "MAX_MISSING", 20)
         sides = both(blobs="warn")
-        samples = [holder(n, [f"{n:02}{k:062}zz".encode() for k in range(1001)]) for n in range(10)]
-        sides.serve(*samples, leaf(99, [each.segment for each in samples]))
+        sides.serve(holder(1, [f"{k:062}zz" for k in range(21)]))
         slave = sides.follow()
         assert slave.state == status.FAILED
         assert "blob_store_kind 'file' right?" in slave.service.status.why
 
-    def test_more_missing_than_can_be_listed(self, both: Callable[..., Both]) -> None:
+    def test_more_missing_than_can_be_listed(
+        self, both: Callable[..., Both], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(blobcopy, "MAX_MISSING", 20)
         sides = both(blobs="warn")
         put(sides.theirs, ONE)
-        samples = [holder(n, [f"{n:02}{k:062}#1".encode() for k in range(1001)]) for n in range(10)]
-        sides.serve(*samples, leaf(99, [each.segment for each in samples]))
+        sides.serve(holder(1, [f"{k:064}#1" for k in range(21)]))
         slave = sides.follow()
         assert slave.state == status.FAILED
-        assert "10010 binaries are missing, and 10000 can be" in slave.service.status.why
+        assert "21 binaries are missing, and 20 can be listed" in slave.service.status.why
+
+    def test_many_at_once(self, both: Callable[..., Both]) -> None:
+        sides = both()
+        contents = [b"%d" % number * 40 for number in range(300)]
+        sides.serve(holder(1, [put(sides.theirs, each).text for each in contents]))
+        assert sides.follow().state == status.IN_SYNC
+        assert sides.has(*contents) and not list(sides.ours.partials())
 
     def test_after_a_cleanup_all_is_looked_at_once_more(self, both: Callable[..., Both]) -> None:
         sides = both()

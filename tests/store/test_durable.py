@@ -151,3 +151,14 @@ def test_what_an_earlier_crash_left_of_a_replacement_does_no_harm(
     (tmp_path / "state.new").write_bytes(b"a long rest of something else")
     disk.replace_file(tmp_path / "state", b"new")
     assert (tmp_path / "state").read_bytes() == b"new"
+
+
+def test_a_whole_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        file.write(b"content")
+        assert Disk().sync_all(file.fileno(), tmp_path)
+        monkeypatch.setattr(durable, "_LEAST_KERNEL", (10**6, 0))
+        assert not Disk().sync_all(file.fileno(), tmp_path)
+    monkeypatch.undo()
+    with pytest.raises(StoreIOError, match="cannot sync the file system of: Bad file descriptor"):
+        Disk().sync_all(-1, tmp_path)

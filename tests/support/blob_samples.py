@@ -82,6 +82,8 @@ class TreeDisk(QuickDisk):
         self._names: dict[Path, int | None] = {root: None}
         """As the system sees them; None for a folder."""
         self._durable = dict(self._names)
+        self._moved: dict[Path, Path] = {}
+        """Where a file was before, until its new name is durable."""
 
     def watch(self) -> None:
         """Called before each step."""
@@ -116,6 +118,11 @@ class TreeDisk(QuickDisk):
             self._names[path] = None
             self.sync_directory(path.parent)
 
+    def make_folder(self, path: Path) -> bool:
+        self.watch()
+        self._names[path] = None
+        return super().make_folder(path)
+
     def open(self, path: Path, *, create: bool = False, follow: bool = True) -> int:
         if path not in self._names:
             self.watch()
@@ -145,6 +152,14 @@ class TreeDisk(QuickDisk):
         assert inode is not None
         self._files[inode] = self._files[inode].synced()
 
+    def sync_all(self, fd: int, path: Path) -> bool:
+        del fd, path
+        self.watch()
+        self._files = {inode: file.synced() for inode, file in self._files.items()}
+        self._durable = dict(self._names)
+        self._moved.clear()
+        return True
+
     def sync_directory(self, path: Path) -> None:
         self.watch()
         gone = [name for name in self._durable if name.parent == path and name not in self._names]
@@ -152,13 +167,16 @@ class TreeDisk(QuickDisk):
             del self._durable[name]
         here = {name: what for name, what in self._names.items() if name.parent == path}
         self._durable.update(here)
+        for name in here:
+            # Both folders of a rename change in one transaction of the file system.
+            if name in self._moved:
+                self._durable.pop(self._moved.pop(name), None)
 
-    def rename(self, source: Path, target: Path) -> None:
+    def move(self, source: Path, target: Path) -> None:
         self.watch()
         self._names[target] = self._names.pop(source)
-        super().rename(source, target)
-        # Both folders change in one transaction of the file system.
-        self._durable.pop(source, None)
+        self._moved[target] = source
+        super().move(source, target)
 
     def forget(self, path: Path) -> None:
         self.watch()

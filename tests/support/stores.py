@@ -166,6 +166,10 @@ class QuickDisk(Disk):
     def sync(self, fd: int, path: Path) -> None:
         del fd, path
 
+    def sync_all(self, fd: int, path: Path) -> bool:
+        del fd, path
+        return True
+
     def sync_directory(self, path: Path) -> None:
         del path
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
 STEP = 4 * 1024 * 1024
 """Bytes of an earlier attempt that `finish` reads at once."""
+START_SYNC_EVERY = 8 * 1024 * 1024
+"""Bytes after which the kernel is asked to begin to write them out."""
+MANY = 8
+"""Files that are made durable by a sync of their whole file system, and not one by one."""
 ATTEMPTS = 8
 """How often a folder is made anew that a collector has removed meanwhile."""
 
@@ -47,7 +52,7 @@ class Incoming:
         self, store: BlobStore, block: Block, disk: Disk, path: Path, fd: int, *, named: bool
     ) -> None:
         self._store = store
-        self._disk = disk
+        self.disk = self._disk = disk
         self._path = path
         self._fd = fd
         self._hasher = hashing.hasher_for(block.digest)
@@ -58,6 +63,8 @@ class Incoming:
         """Bytes of the whole; None if nobody knows."""
         self.offset = os.fstat(fd).st_size
         """Bytes that have come, in earlier attempts too: the next to be written."""
+        self._started = self.offset
+        """Where what the kernel was asked to write out ends."""
 
     @classmethod
     def open(cls, store: BlobStore, block: Block, disk: Disk, *, named: bool = True) -> Incoming:
@@ -91,6 +98,9 @@ class Incoming:
             self._hasher.update(data)
             self._hashed = end
         self.offset = end
+        if end - self._started >= START_SYNC_EVERY:
+            self._disk.start_sync(self._fd, self._started, end - self._started)
+            self._started = end
 
     def catch_up(self, size: int = STEP) -> bool:
         """Take up to `size` bytes of an earlier attempt into the digest.
@@ -108,10 +118,15 @@ class Incoming:
         return self._hashed == self.offset
 
     def finish(self) -> None:
-        """All has come: verify it, and make it visible, durably.
+        """All has come: verify it, and make it visible, durably; raises as `check`."""
+        self.check()
+        settle([self])
+
+    def check(self) -> None:
+        """All has come: verify it.
 
         Raises FormatError if it is not what its id says: then it is discarded, unless only
-        its end is still to come. Harmless if the file is already in its place.
+        its end is still to come.
         """
         if self.length not in (None, self.offset):
             raise FormatError(
@@ -128,19 +143,31 @@ class Incoming:
                 f"{self._hasher.hexdigest()}; they were discarded",
                 0,
             )
-        self._disk.sync(self._fd, self._path)
-        self._place()
-        self.close()
+        self._disk.start_sync(self._fd, self._started, self.offset - self._started)
 
-    def _place(self) -> None:
+    def sync(self) -> None:
+        """Wait until all bytes are on the disk."""
+        self._disk.sync(self._fd, self._path)
+
+    def sync_all(self) -> bool:
+        """The same for all in this file system, names too; False if this cannot be done."""
+        return self._disk.sync_all(self._fd, self._path)
+
+    def place(self) -> Iterator[Path]:
+        """Make it visible; gives the folders that are to be synced, also before an error.
+
+        Harmless if the file is already in its place.
+        """
         target = self._store.path / self._store.layout.place(self.digest)
         if self._is_whole(target):
-            self._disk.remove(self._path)
+            self._disk.forget(self._path)
+            yield from (target.parent, self._path.parent)
             return
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                self._disk.make_directory(target.parent)
-                self._disk.rename(self._path, target)
+                yield from self._make_folders(target.parent)
+                self._disk.move(self._path, target)
+                yield target.parent
             except StoreIOError as error:
                 gone = isinstance(error.__cause__, OSError) and error.__cause__.errno
                 # A collector removes folders that are empty, perhaps the one just made.
@@ -148,6 +175,14 @@ class Incoming:
                     raise
             else:
                 return
+
+    def _make_folders(self, folder: Path) -> Iterator[Path]:
+        """Make `folder` and those above it, below the store's; gives those with new names."""
+        below = folder.relative_to(self._store.path)
+        for path in [*reversed(below.parents[:-1]), below]:
+            made = self._store.path / path
+            if self._disk.make_folder(made):
+                yield made.parent
 
     def _is_whole(self, target: Path) -> bool:
         """Whether somebody else has put it there: what is verified is never replaced."""
@@ -166,6 +201,7 @@ class Incoming:
         """Forget what has come, and begin at 0."""
         self._disk.truncate(self._fd, self._path, 0)
         self._hasher, self._hashed, self.offset = hashing.hasher_for(self.digest), 0, 0
+        self._started = 0
 
     def discard(self) -> None:
         """Remove what has come."""
@@ -189,6 +225,29 @@ class Incoming:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def settle(incomings: Sequence[Incoming]) -> None:
+    """Make files visible that were checked, durably, and close them; raises StoreIOError.
+
+    Alone each waits for the disk several times; many wait twice, all together.
+    """
+    many = len(incomings) >= MANY
+    if not (many and incomings[0].sync_all()):
+        for each in incomings:
+            each.sync()
+    folders: dict[Path, None] = {}
+    try:
+        for each in incomings:
+            for folder in each.place():
+                folders[folder] = None
+    finally:
+        # Who looks later takes what he finds for durable.
+        if not (many and incomings[0].sync_all()):
+            for folder in folders:
+                incomings[0].disk.sync_directory(folder)
+    for each in incomings:
+        each.close()
 
 
 def _locked(disk: Disk, path: Path) -> int:
