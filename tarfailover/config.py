@@ -399,7 +399,7 @@ def option_parameters(kind: AnyKind) -> list[list[str | None]]:
     The default is None throughout, which tells an option that was not given.
     """
     rows: list[list[str | None]] = [
-        ["config", "c", None, "file with settings, in the .config syntax of Apache Felix"]
+        ["config", "c", None, "file with settings, .config or .cfg.json, or one of Oak's service"]
     ]
     return rows + [
         [row.option[2:], row.short, None, row.help]

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _TLS_HANDSHAKE = 0x1603
 """The first two bytes of a client that begins TLS: RFC 8446, 5.1."""
+_OF_2014 = int.from_bytes(b"Fail", "big")
+"""How a client of Oak's first failover begins: the standby protocol, section 1.4."""
 
 
 class MasterProtocol(Connection, Int32StringReceiver):
@@ -78,6 +80,8 @@ class MasterProtocol(Connection, Int32StringReceiver):
         why = f"a frame of {length} bytes; {self.MAX_LENGTH} are allowed"
         if length >> 16 == _TLS_HANDSHAKE:
             why = "the slave begins TLS, and this master has none; name tls_certificate and tls_key"
+        if length == _OF_2014:
+            why = "a slave of Oak's first failover (before 1.1.2), whose protocol nobody speaks now"
         self._end(ErrorCode.TOO_LARGE, why, 0)
 
     def _say_end(self, request: int, code: ErrorCode, why: str) -> None:

@@ -437,6 +437,14 @@ def test_a_slave_is_served_after_a_zero(master: MasterSide) -> None:
     assert isinstance(answer, m.Welcome)
 
 
+def test_a_slave_of_2014_is_known(master: MasterSide, log: list[str]) -> None:
+    slave, link = master.connect()
+    slave.transport.write(b"FailOver-CMD@x:h\r\n")
+    master.rig.settle()
+    assert not link.alive
+    assert any("a slave of Oak's first failover (before 1.1.2)" in line for line in log)
+
+
 # what is pinned
 
 
