@@ -276,6 +276,10 @@ class Store(Part):
         """One commit of some edits, in the words of Edits.java."""
         return self.call("commit", *itertools.chain(*([*edit, ";"] for edit in edits)))
 
+    def marked(self) -> set[str]:
+        """The external binaries that a garbage collection of Oak's would keep."""
+        return set(self.call("marked")["ids"].split())
+
     def compact(self, how: str = "full") -> Told:
         """``full`` and ``tail`` clean up too; ``full-only``, ``tail-only``, ``cleanup-only``."""
         return self.call("compact", how)

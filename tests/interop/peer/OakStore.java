@@ -6,6 +6,7 @@ import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.TreeSet;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.apache.jackrabbit.oak.plugins.blob.datastore.DataStoreBlobStore;
@@ -104,6 +105,8 @@ final class OakStore implements OakPeer.Served {
         return checkpoint(words);
       case "checkpoints":
         return Collections.singletonMap("names", names(nodes().checkpoints()));
+      case "marked":
+        return marked();
       case "release":
         nodes().release(words.get(0));
         break;
@@ -200,6 +203,13 @@ final class OakStore implements OakPeer.Served {
       told.put("tars", found.filter(path -> path.toString().endsWith(".tar")).count());
     }
     return told;
+  }
+
+  /** {@code marked}: the external binaries that a garbage collection of Oak's would keep. */
+  private Map<String, Object> marked() throws Exception {
+    TreeSet<String> found = new TreeSet<>();
+    files.collectBlobReferences(found::add);
+    return Collections.singletonMap("ids", String.join(" ", found));
   }
 
   @Override
