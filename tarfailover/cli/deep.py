@@ -13,7 +13,7 @@ from tarfailover.cli.commands import DIFFERS
 from tarfailover.cli.opening import properties_text
 from tarfailover.cli.output import Output
 from tarfailover.cli.wording import Document, iso, many, record_document, size, when
-from tarfailover.errors import ConfigError, TarFailoverError
+from tarfailover.errors import ConfigError, FormatError, TarFailoverError
 from tarfailover.format import journal
 from tarfailover.format.journal import JournalLine
 from tarfailover.ids import RecordId
@@ -31,6 +31,8 @@ from tarfailover.repository.deepcheck import (
 from tarfailover.repository.opened import FORMS
 from tarfailover.store import closure
 from tarfailover.store.blobs import KINDS, open_blob_store
+from tarfailover.store.blobs.needed import mentioned
+from tarfailover.store.closure import Ranks
 from tarfailover.store.finding import Progress, unseen
 
 UNFINISHED = 3
@@ -165,11 +167,24 @@ class _Run:
         snapshot = self._repository.snapshot
         needed = closure.walk(snapshot, [head.segment]).ranks
         self._total = int(snapshot.table.extents(needed)[1].sum(dtype="i8"))
+        self._total += self._external_bytes(needed)
         with self._output.progress("checking") as self._progress:
             for damage in self._check.run(head):
                 self._show(damage)
         self._progress = unseen
         return self._check.finished
+
+    def _external_bytes(self, ranks: Ranks) -> int:
+        """Bytes of external binaries that are to be read, as far as their ids tell."""
+        store = self._repository.reader.blobs
+        if store is None:
+            return 0
+        total = 0
+        with suppress(TarFailoverError):  # what is damaged is told by the check
+            for blob in {each.blob for each in mentioned(self._repository.snapshot, ranks)}:
+                with suppress(FormatError):
+                    total += store.parse(blob).length or 0
+        return total
 
     def whole(self) -> _Whole:
         """What is whole beside the head."""

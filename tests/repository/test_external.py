@@ -260,3 +260,17 @@ def test_the_limit_has_limits(tmp_path: Path, smallest: int) -> None:
         RepositoryWriter(
             MemorySink(), random.Random(5).randbytes, wid="test", now=lambda: 1, outside=outside
         )
+
+
+def test_bytes_of_external_binaries_are_told_as_they_are_read(tmp_path: Path) -> None:
+    directory, blobs = with_blobs("file", tmp_path)
+    totals = []
+    with repository.open(directory, blobs) as opened:
+        for store in (opened.reader.blobs, None):
+            told: list[int] = []
+            check = DeepCheck(
+                opened.snapshot, Books(), clock=lambda: 0.0, read=told.append, blobs=store
+            )
+            assert not list(check.run(opened.head.record))
+            totals.append(sum(told))
+    assert totals[0] - totals[1] == 75296

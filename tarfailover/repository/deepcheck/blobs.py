@@ -15,10 +15,13 @@ REMEMBERED = 1_000_000
 class BlobCheck:
     """Checks each external binary once, however many nodes and heads name it."""
 
-    def __init__(self, store: BlobStore, tick: Callable[[], None]) -> None:
-        """`tick` is called between pieces that were read; it may raise."""
+    def __init__(
+        self, store: BlobStore, tick: Callable[[], None], read: Callable[[int], None]
+    ) -> None:
+        """`read` is told of bytes that were read, piece by piece; then `tick`, which may raise."""
         self._store = store
         self._tick = tick
+        self._told = read
         self._whole: set[str] = set()
         self._bad: dict[str, TarFailoverError] = {}
 
@@ -35,7 +38,7 @@ class BlobCheck:
             return 0
         try:
             blob = self._store.parse(blob_id)
-            self._store.verify(blob, lambda _: self._tick())
+            self._store.verify(blob, self._read)
             length = self._store.length(blob)
         except DAMAGE as error:
             self._bad[blob_id] = error
@@ -43,6 +46,10 @@ class BlobCheck:
         if len(self._whole) < REMEMBERED:
             self._whole.add(blob_id)
         return length
+
+    def _read(self, count: int) -> None:
+        self._told(count)
+        self._tick()
 
     def lost(self, blob_id: str) -> str:
         """What is lost with the binary, in words."""

@@ -27,13 +27,19 @@ class ValueCheck:
     """Checks what a property consists of; finds its way by `reader`, notes it in `books`."""
 
     def __init__(
-        self, snapshot: Snapshot, reader: RecordReader, books: Books, tick: Callable[[], None]
+        self,
+        snapshot: Snapshot,
+        reader: RecordReader,
+        books: Books,
+        tick: Callable[[], None],
+        read: Callable[[int], None] = lambda _: None,
     ) -> None:
         """`tick` is called between pieces of work that are kept; it may raise OutOfTimeError.
 
-        External binaries are only counted if `reader` has no blob store.
+        `read` is told of bytes of external binaries. They are only counted if `reader` has
+        no blob store.
         """
-        self._blobs = BlobCheck(reader.blobs, tick) if reader.blobs is not None else None
+        self._blobs = BlobCheck(reader.blobs, tick, read) if reader.blobs is not None else None
         self._snapshot = snapshot
         self._reader = reader
         self._books = books

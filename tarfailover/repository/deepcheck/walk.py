@@ -88,15 +88,15 @@ class DeepCheck:
         """Check what `snapshot` holds, for at most about `seconds` by `clock` (in seconds).
 
         At least one record is finished, however short the time. `read` is told of each
-        segment's bytes as it is read for the first time. External binaries are looked for
-        in `blobs`, and read to their last byte.
+        segment's bytes as it is read for the first time, and of those of external binaries,
+        which are looked for in `blobs` and read to their last byte.
         """
         self.books = books
         self._clock = clock
         self._end = None if seconds is None else clock() + seconds
         self._start = books.advanced
         self._reader = RecordReader(Source(snapshot, read), blobs)
-        self._values = ValueCheck(snapshot, self._reader, books, self._tick)
+        self._values = ValueCheck(snapshot, self._reader, books, self._tick, read)
         self._maps = MapCheck(self._reader, books)
         self._above: set[RecordId] = set()
         self.finished = False
