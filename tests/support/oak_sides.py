@@ -3,7 +3,7 @@
 # ruff: noqa: N802 -- the names are those of Twisted's interfaces
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tarfailover.config import SlaveConfig
 from tarfailover.errors import TarFailoverError
 from tarfailover.ids import RecordId
 from tarfailover.slave.oak.protocol import OakProtocol
-from tarfailover.slave.told import Introduction
+from tarfailover.slave.told import Introduction, OakHead
 from tarfailover.wire.oak import answers
 from tarfailover.wire.oak.requests import (
     Asked,
@@ -84,6 +84,10 @@ class Served:
     def __init__(self, samples: Iterable[Sample], head: RecordId | None) -> None:
         self.samples = {each.segment: each for each in samples}
         self.head = head
+        self.blobs: dict[str, bytes] = {}
+        self.chunk = 1024 * 1024
+        self.silent: Callable[[Request], bool] = lambda _: False
+        """To what, though it has it, it does not answer until the test says so."""
         self.asked: list[Request] = []
         self.connections = 0
 
@@ -114,6 +118,8 @@ class ServingPrimary(RawPrimary):
     def asked(self, request: Request) -> None:
         """Answer."""
         self._served.asked.append(request)
+        if self._served.silent(request):
+            return
         if isinstance(request, GetHead):
             if self._served.head is not None:
                 self.head(self._served.head)
@@ -125,6 +131,16 @@ class ServingPrimary(RawPrimary):
                 self.transport.loseConnection()
             elif sample := self._served.samples.get(request.segment):
                 self.references(sample)
+        elif data := self._served.blobs.get(request.blob):
+            self.blob(request.blob, data)
+
+    def blob(self, name: str, data: bytes) -> None:
+        """Answer a question for a blob."""
+        size = self._served.chunk
+        for at in range(0, len(data), size):
+            first, last = at == 0, at + size >= len(data)
+            part = data[at : at + size]
+            self.frame(*answers.blob_chunk(name, len(data), part, first=first, last=last))
 
 
 class OakEnd:
@@ -152,6 +168,11 @@ class OakEnd:
         self.rig.settle()
         assert len(self.welcomes) == 1
         return self
+
+    @staticmethod
+    def nothing(head: RecordId) -> OakHead:
+        """What a slave that is told nothing may take for an answer."""
+        return OakHead(head, 7, known=True)
 
     def asked(self, done: Any) -> list[str]:
         """Keep what becomes of a request; what the primary is asked."""

@@ -86,6 +86,37 @@ def test_cut_anywhere_it_goes_on_where_it_was(tmp_path: Path) -> None:
         slave.stop()
 
 
+@pytest.mark.parametrize("how", ["flipped", "lost"])
+def test_a_byte_changed_or_lost_anywhere_costs_a_connection(tmp_path: Path, how: str) -> None:
+    """Nothing wrong is ever stored, and the next connection brings what lacks."""
+    samples = [bulk(1, 3000), leaf(1), leaf(2, [bulk(1, 3000).segment, leaf(1).segment])]
+    head = head_in(samples[-1].segment)
+    for at in [*range(78, 120), *range(120, 3800, 67)]:  # the first answer is 78 bytes
+        rig, served = Rig(), Served(samples, head)
+        rig.master = served.primary
+        slave = SlaveSide(rig, tmp_path / f"copy{at}", dialect="oak", deadline_answer=2.0,
+                          deadline_idle=2.0, deadline_hello=2.0)  # fmt: skip
+        slave.service.startService()
+        rig.until(lambda rig=rig: bool(rig.links), "a connection")  # type: ignore[misc]
+
+        def alter(offset: int, data: bytes, at: int = at) -> bytes:
+            place = at - offset
+            if not 0 <= place < len(data):
+                return data
+            new = bytes([data[place] ^ 0x10]) if how == "flipped" else b""
+            return data[:place] + new + data[place + 1 :]
+
+        rig.link.master.alter = alter
+        rig.settle()
+        rig.pass_time(6, step=0.5)
+        assert (slave.state, slave.head) == (status.IN_SYNC, head), at
+        assert len(rig.links) == 2, at
+        copy = slave.service.copy
+        assert copy is not None
+        assert {copy.writer.read(each.segment) for each in samples} == {s.data for s in samples}
+        slave.stop()
+
+
 def test_a_segment_that_is_gone_stalls_until_the_next_head(
     rig: Rig, served: Served, slave: SlaveSide
 ) -> None:
