@@ -217,8 +217,16 @@ class Connection(Protocol):
         self.client = client
         self._hello.stop()
         self._idle.start()
-        self.log.info("{peer}: connected", peer=self)
         return True
+
+    @property
+    def is_news(self) -> bool:
+        """Whether its coming and going is worth a line in the log."""
+        return True
+
+    def _tell_connected(self) -> None:
+        if self.is_news:
+            self.log.info("{peer}: connected", peer=self)
 
     # answers
 

@@ -26,6 +26,7 @@ from tarfailover.master.doorway import Doorway
 from tarfailover.master.sender import InThread
 from tarfailover.master.sources import Listings
 from tarfailover.master.throttle import Throttle
+from tarfailover.master.visitors import Visitors
 from tarfailover.sockets import tune
 from tarfailover.store import journal
 from tarfailover.store.blobs import BlobStore
@@ -56,6 +57,7 @@ class MasterFactory(Factory):
         """All connections whose TLS, if there is any, stands; introduced or not."""
         self.served: set[Connection] = set()
         """Those that are introduced."""
+        self.visitors = Visitors()
         self.room = Room(config.max_clients, config.max_strangers)
         self.seldom = Seldom(self.log, clock.seconds)
         """For what strangers cause."""
@@ -102,7 +104,9 @@ class MasterFactory(Factory):
             emptied.callback(None)
         if client in self.served:
             self.served.remove(client)
-            self.log.info("{peer}: disconnected ({why})", peer=client, why=reason.getErrorMessage())
+            if client.is_news:
+                why = reason.getErrorMessage()
+                self.log.info("{peer}: disconnected ({why})", peer=client, why=why)
 
     def set_rates(self, rate: int, rate_client: int) -> None:
         """Other limits of bytes a second, for all clients together and for each; 0 for none."""

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall
 from tarfailover.errors import ProtocolError
 from tarfailover.master.connection import Connection
 from tarfailover.master.oaksources import OakSource, Served, Wanted
+from tarfailover.master.visitors import Visitor
 from tarfailover.sockets import read_at_most
 from tarfailover.wire.fields import printable
 from tarfailover.wire.messages import ErrorCode
@@ -49,6 +50,7 @@ class OakConnection(Connection):
         """What one read brought and is not dealt with: requests are held back."""
         self._sources: deque[OakSource] = deque()
         self._packer = Packer()
+        self._visitor: Visitor | None = None
         self._beat: IDelayedCall | None = None
         self._head_wait: IDelayedCall | None = None
 
@@ -58,8 +60,21 @@ class OakConnection(Connection):
     def _waits_for_head(self) -> bool:
         return self._head_wait is not None
 
+    @property
+    def is_news(self) -> bool:
+        """Whether it was not here before: it comes back every few seconds."""
+        return self._visitor is None or self._visitor.runs == 1
+
+    def _tell_connected(self) -> None:
+        if self.is_news:
+            words = "{peer}: connected, an Oak standby; its next runs are on the status page alone"
+            self.log.info(words, peer=self)
+
     def _let_go(self) -> None:
         super()._let_go()
+        if self._visitor is not None:
+            self._visitor.last = self.factory.clock.seconds()
+            self._visitor.sent += self.sender.sent
         self._stop_calls()
         self._came_whole.clear()
 
@@ -128,6 +143,10 @@ class OakConnection(Connection):
         name = printable(client[:MAX_NAME]) or "an Oak standby"
         if not self._introduce(name, None, 0):
             return False
+        address = getattr(self.transport.getPeer(), "host", "")
+        now = self.factory.clock.seconds()
+        self._visitor = self.factory.visitors.comes(name, address, now)
+        self._tell_connected()
         read_at_most(self.transport, MAX_READ)
         self._beat = self.factory.clock.callLater(BEAT, self._show_life)
         return True
@@ -159,6 +178,8 @@ class OakConnection(Connection):
         if first and not self.sender.queued:
             # Behind other requests it only asks whether they were answered.
             self._pin()
+        if self._visitor is not None:
+            self._visitor.head = str(head.record)
         return [answers.head(head.record)]
 
     def _no_head(self) -> None:

@@ -144,6 +144,7 @@ class MasterProtocol(Connection, Int32StringReceiver):
             return
         if not self._introduce(messages.printable(hello.client), hello.token, request):
             return
+        self._tell_connected()
         self.MAX_LENGTH = messages.MAX_REQUEST_FRAME
         config = self.factory.config
         features, self.sender.packing = agreed(hello, config, self.transport.getPeer())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tarfailover.master.connection import Connection
 from tarfailover.master.factory import MasterFactory
 from tarfailover.master.gate import Gate
+from tarfailover.master.visitors import Visitor
 from tarfailover.reports import Document, expiries, moment, opening
 from tarfailover.wire.messages import ErrorCode
 
@@ -71,6 +72,7 @@ def _served(factory: MasterFactory) -> Document:
         "segments": factory.snapshot.count,
         "tars": len(factory.snapshot.tars.readers),
         "clients": [_client(each) for each in sorted(factory.served, key=str)],
+        "standbys": [_visitor(each) for each in factory.visitors.all()],
         "bytes_sent": factory.sent + sum(each.sender.sent for each in factory.clients),
         "errors": {_code(code): count for code, count in sorted(factory.errors.items())},
     }
@@ -91,6 +93,18 @@ def _client(client: Connection) -> Document:
         "bytes_sent": client.sender.sent,
         "bytes_received": client.received,
         "answers_due": client.sender.queued,
+    }
+
+
+def _visitor(visitor: Visitor) -> Document:
+    return {
+        "name": visitor.name,
+        "address": visitor.address,
+        "first_seen": moment(visitor.first),
+        "last_seen": moment(visitor.last),
+        "runs": visitor.runs,
+        "bytes_sent": visitor.sent,
+        "head": visitor.head or None,
     }
 
 

@@ -19,6 +19,8 @@ from stores import add_heads, bulk, data_id, entry, head_in, leaf, make_store, t
 from tarfailover.ids import text
 from tarfailover.master.oak import AT_ONCE, BEAT, HEAD_WAIT, MAX_READ
 from tarfailover.master.oaksources import BLOB_CHUNK
+from tarfailover.master.report import _served
+from tarfailover.master.visitors import MOST, Visitors
 from tarfailover.store.blobs import DATA_STORE, BlobStore
 from tarfailover.wire import messages as m
 from tarfailover.wire.oak import answers, requests
@@ -79,7 +81,7 @@ def test_a_first_sync(master: MasterSide, log: list[str]) -> None:
         peer.ask(asked)
         assert settled(master.rig, peer) == [answer]
     assert peer.raw.startswith(IDENTIFIER) and peer.raw.count(IDENTIFIER) == 1
-    assert "info oak-1 at a local client: connected" in log
+    assert any(line.startswith("info oak-1 at a local client: connected,") for line in log)
 
 
 def test_all_in_one_breath(master: MasterSide) -> None:
@@ -443,6 +445,39 @@ def test_a_slave_of_2014_is_known(master: MasterSide, log: list[str]) -> None:
     master.rig.settle()
     assert not link.alive
     assert any("a slave of Oak's first failover (before 1.1.2)" in line for line in log)
+
+
+# who was here
+
+
+def test_a_standby_that_comes_back_every_few_seconds(master: MasterSide, log: list[str]) -> None:
+    """One line in the log for all of its runs; the status page knows of it between them."""
+    for number in range(3):
+        peer, link = standby(master, "oak-1")
+        peer.ask(GetHead())
+        master.rig.pass_time(1)
+        link.cut()
+        master.rig.settle()
+        master.rig.pass_time(4)
+        (shown,) = _served(master.factory)["standbys"]
+        assert (shown["name"], shown["runs"]) == ("oak-1", number + 1)
+        assert shown["head"] == str(HEAD)
+        assert shown["bytes_sent"] > 0
+        assert shown["first_seen"] < shown["last_seen"]
+    assert len([line for line in log if ": connected" in line]) == 1
+    assert len([line for line in log if ": disconnected" in line]) == 1
+    assert not master.factory.served
+
+
+def test_the_newest_standbys_are_remembered() -> None:
+    visitors = Visitors()
+    for number in range(MOST + 5):
+        visitors.comes("first", "::1", number)
+        visitors.comes(f"{number:03}", "::1", number)
+    found = visitors.all()
+    assert len(found) == MOST
+    assert [each.name for each in found][:2] == ["006", "007"]
+    assert found[-1].name == "first" and found[-1].runs == MOST + 5
 
 
 # what is pinned
