@@ -340,6 +340,16 @@ class SlaveConfig:
     receive_buffer: int = setting(
         "bytes", 4 * MIB, "the kernel's receive buffer; 0 leaves it to the system", (0, GIB)
     )
+    scrub_rate: int = setting(
+        "rate",
+        4 * MIB,
+        "bytes a second of the copy's tars that are read again and verified, in the background; "
+        "what rotted is fetched anew; 0 means never",
+        RATES,
+    )
+    scrub_interval: float = seconds(
+        7 * DAY, "time from the end of one reading of all tars to the next", (1, 365 * DAY)
+    )
     no_cleanup: bool = flag(
         "keep the segments of older generations; otherwise they are removed after a compaction"
     )

@@ -58,6 +58,8 @@ SLAVE_LIVE = frozenset(
         "deadline_drain",
         "retry_initial",
         "retry_max",
+        "scrub_rate",
+        "scrub_interval",
         "window_max",
         "receive_buffer",
         "rate_limit",

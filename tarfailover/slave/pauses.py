@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 FACTOR = 2.0
@@ -63,3 +64,24 @@ class Again:
     def _now(self) -> None:
         self._call = None
         self._what()
+
+
+def in_time(
+    clock: IReactorTime, seconds: float, waited: Deferred[None], late: Callable[[float], None]
+) -> Deferred[None]:
+    """Fires with `waited`, or after `seconds`, when `late` is told."""
+    ended: Deferred[None] = Deferred()
+
+    def is_late() -> None:
+        late(seconds)
+        ended.callback(None)
+
+    call = clock.callLater(seconds, is_late)
+
+    def came(_: None) -> None:
+        if call.active():
+            call.cancel()
+            ended.callback(None)
+
+    waited.addCallback(came)
+    return ended

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tarfailover.reports import Document, expiries, moment, opening
 from tarfailover.slave import status
+from tarfailover.slave.scrubbing import DAMAGED
 
 if TYPE_CHECKING:
     from tarfailover.slave.service import SlaveService
@@ -40,6 +41,7 @@ def report(slave: SlaveService) -> Document:
         "cleanups": told.cleanups,
         "cleanup_failures": told.cleanup_failures,
         "cleanup_due": slave.copy.cleanup_due if slave.copy else None,
+        "scrub": slave.scrubbing.report(),
         "attempts_to_connect": slave.attempts,
         "bytes_received": slave.received,
         "tls": expiries(slave.expiries(), now),
@@ -47,11 +49,14 @@ def report(slave: SlaveService) -> Document:
 
 
 def health(slave: SlaveService) -> tuple[bool, str]:
-    """Well is a slave that has a head and follows; the word is ``ok`` or the state."""
+    """Well is a slave that has a head and follows, and of which no byte is known to be damaged.
+
+    The word is ``ok``, ``damaged``, or the state.
+    """
     state = slave.status.state
     has_head = slave.copy is not None and slave.copy.head is not None
     if state == status.IN_SYNC or (state == status.SYNCING and has_head):
-        return True, "ok"
+        return (False, DAMAGED) if slave.scrubbing.damaged else (True, "ok")
     return False, state
 
 

@@ -29,7 +29,8 @@ from tarfailover.slave.dialects import dialect
 from tarfailover.slave.factory import SlaveFactory
 from tarfailover.slave.keeper import Keeper, nothing
 from tarfailover.slave.link import Link
-from tarfailover.slave.pauses import Again, Pauses
+from tarfailover.slave.pauses import Again, Pauses, in_time
+from tarfailover.slave.scrubbing import Scrubbing
 from tarfailover.slave.security import SlaveSecurity
 from tarfailover.slave.status import Status, told
 from tarfailover.slave.telling import Telling
@@ -81,7 +82,7 @@ class SlaveService(Service):
         self._ticking = LoopingCall(self._tick)
         self._ticking.clock = reactor
         self._keeper = Keeper()
-        self._busy = False
+        self._busy, self._first = False, True
         self._cycles: Deferred[None] = succeed(None)
         self._step = ("", 0.0)
         """What the cycle waits for, and how many seconds that may take beside the deadline."""
@@ -92,8 +93,10 @@ class SlaveService(Service):
         self._cleaning = Cleaning(
             config, self.status, lambda copy: self._in_thread(copy.clean), reactor.seconds
         )
+        self.scrubbing = Scrubbing(
+            config, reactor, self._in_thread, self.status, lambda: (self.copy, self._protocol)
+        )
         self._bringing = Bringing(self._window, self._wait, reactor.seconds)
-        self._first = True
         self.transfer: Telling | None = None
         """The last transfer of segments; under way as long as the state is `syncing`."""
         self.wanted: ToldHead | None = None
@@ -117,6 +120,7 @@ class SlaveService(Service):
         self._again.pauses = Pauses(config.retry_initial, config.interval)
         if self._protocol is not None:
             self._protocol.reconfigure(config)
+        self.scrubbing.reconfigure(config)
         self._ticking.interval = config.interval
         if self._ticking.running:
             self._ticking.reset()
@@ -179,6 +183,7 @@ class SlaveService(Service):
             timeout=self.config.deadline_connect,
         )
         self._ticking.start(self.config.interval)
+        self.scrubbing.start()
 
     def _cannot_start(self, failure: Failure) -> None:
         self._fatal(told(failure, self.log))
@@ -192,6 +197,7 @@ class SlaveService(Service):
         if self._security is not None:
             self._security.stop()
         await self._cycles
+        await self.scrubbing.stop()
         # The thread takes calls in order: a store that is being opened is open after this.
         await self._in_thread(nothing)
         await self._close()
@@ -202,23 +208,12 @@ class SlaveService(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         if self._protocol is not None:
             self._protocol.fail(LinkError("the slave stops"))
-        stopped: Deferred[None] = Deferred()
-        late = self._reactor.callLater(self.config.deadline_drain, self._late, stopped)
-
-        def in_time(_: None) -> None:
-            if late.active():
-                late.cancel()
-                stopped.callback(None)
-
         stopping = Deferred.fromCoroutine(self._stop()).addErrback(self._cannot_start)
-        stopping.addCallback(in_time)
-        return stopped
+        return in_time(self._reactor, self.config.deadline_drain, stopping, self._late)
 
-    def _late(self, stopped: Deferred[None]) -> None:
+    def _late(self, seconds: float) -> None:
         """A thread hangs in the disk; what is not finished is mended by the next start."""
-        seconds = self.config.deadline_drain
         self._fatal(DeadlineError("drain", seconds, "the store to be closed"))
-        stopped.callback(None)
 
     async def _close(self) -> None:
         self.copy = None

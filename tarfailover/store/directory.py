@@ -22,7 +22,7 @@ from tarfailover.store.durable import told
 from tarfailover.store.tarreader import TarReader
 
 _LEFT_OVER = re.compile(
-    r"repo\.lock|journal\.log|gc\.log|.*\.bak|manifest\.new|tarfailover(-blobs)?\.json(\.new)?|lost\+found"
+    r"repo\.lock|journal\.log|gc\.log|.*\.bak|manifest\.new|tarfailover(-blobs|-scrub)?\.json(\.new)?|lost\+found"
     r"|data[0-9]+[a-z]\.tar\.new"
 )
 """What a store without tars may have left: a crash came early, or only the lock was taken."""

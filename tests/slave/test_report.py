@@ -24,7 +24,7 @@ FIELDS = {
     "master_software", "repository", "epoch", "head", "head_time", "lag_seconds",
     "answer_age_seconds", "transfer", "cycles", "failures", "failures_by_kind", "last_failure",
     "cleanups", "cleanup_failures", "cleanup_due", "attempts_to_connect", "bytes_received", "tls",
-    "blob_store", "blobs_missing", "missing_blobs",
+    "blob_store", "blobs_missing", "missing_blobs", "scrub",
 }  # fmt: skip
 
 

@@ -72,7 +72,7 @@ class Slave:
     """A running slave, stopped at the end of the block."""
 
     def __init__(self, directory: Path, port: int, **settings: Any) -> None:
-        config = SlaveConfig(store=directory, port=port, retry_initial=0.02)
+        config = SlaveConfig(store=directory, port=port, retry_initial=0.02, scrub_rate=0)
         self.fatal: list[TarFailoverError] = []
         self.service = SlaveService(
             dataclasses.replace(config, **settings), reactor, self.fatal.append

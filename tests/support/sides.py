@@ -281,9 +281,10 @@ class SlaveSide:
         self.work = rig.work()
         self.fatal: list[TarFailoverError] = []
         self.history: list[str] = []
-        self.service = SlaveService(SlaveConfig(store=store, **settings), rig, self.fatal.append)
+        config = SlaveConfig(store=store, **{"scrub_rate": 0, **settings})
+        self.service = SlaveService(config, rig, self.fatal.append)
         self.service._workers = self.work  # type: ignore[assignment]
-        self.service._in_thread = self.work.run
+        self.service._in_thread = self.service.scrubbing._in_thread = self.work.run
         self.service._keeper.disk = QuickDisk()
         self.service._factory.jitter = None
         self.service._again.pauses._chance = lambda seconds: seconds
