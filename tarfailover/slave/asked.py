@@ -20,7 +20,7 @@ from tarfailover.wire.stream import Refusal, Segment, StreamParser
 
 OnItems = Callable[[bytes], None]
 OnItem = Callable[[Segment | Refusal], None]
-OnBytes = Callable[[bytes], None]
+OnBytes = Callable[[bytes | bytearray], None]
 
 
 class Asked:
@@ -134,19 +134,31 @@ class AskedBlob(Asked):
         self._offset, self._most = message.offset, message.most
         self._on_bytes = on_bytes
         self._came = bytearray()
+        self._size = 0
+        """Bytes of `_came` that have come; it is made once, in the size that was asked for."""
 
     def part(self, piece: memoryview) -> None:
         """See `Asked`."""
-        self._came += piece
-        if len(self._came) > self._most:
+        end = self._size + len(piece)
+        if end > self._most:
             raise ProtocolError(f"more than the {self._most} bytes of a blob that were asked for")
+        self._came = self._came or bytearray(self._most)
+        self._came[self._size : end] = piece
+        self._size = end
+
+    def _taken(self) -> bytearray:
+        """What has come, once."""
+        data, size = self._came, self._size
+        self._came, self._size = bytearray(), 0
+        del data[size:]
+        return data
 
     def end(self, end: End | BlobEnd) -> object:
         """See `Asked`."""
         if not isinstance(end, BlobEnd):
             return self._mismatch()
-        data, size = bytes(self._came), len(self._came)
-        self._came.clear()
+        data = self._taken()
+        size = len(data)
         if (size, crc32(data)) != (end.size, end.crc):
             raise ProtocolError("a piece of a blob was changed on its way: its checksum is wrong")
         if size != max(0, min(self._most, end.length - self._offset)):
@@ -160,5 +172,5 @@ class AskedBlob(Asked):
 
     def cut(self) -> None:
         """See `Asked`."""
-        if self._came:
-            self._on_bytes(bytes(self._came))
+        if self._size:
+            self._on_bytes(self._taken())

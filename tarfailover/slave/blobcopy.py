@@ -63,7 +63,7 @@ class Chunk(NamedTuple):
 
     blob: str
     offset: int
-    data: bytes
+    data: bytes | bytearray
 
 
 class Taken(NamedTuple):

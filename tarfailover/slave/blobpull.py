@@ -118,7 +118,7 @@ class BlobPull:
         """What to ask for; a connection that is gone fails each request at once."""
         return None if self._finished else self._transfer.next_request()
 
-    def _came(self, position: list[int], blob: str, data: bytes) -> None:
+    def _came(self, position: list[int], blob: str, data: bytes | bytearray) -> None:
         """Bytes of a slice, of which `position` holds where the next ones belong."""
         self._chunks.append(Chunk(blob, position[0], data))
         position[0] += len(data)
