@@ -119,9 +119,11 @@ class OpenTar:
         """
         end = self._add((".brf", binrefs.encode(self._blobs)), self.size, mtime)
         end = self._add((".gph", graph.encode_rows(self.reader.graph())), end, mtime)
+        body = index.encode(self.reader.scanned)
+        end = self._disk.write(self._fd, self.path, [self._header(".idx", body, mtime)], end)
         # An index says that all before it is there, so that must have arrived first.
         self._disk.sync(self._fd, self.path)
-        end = self._add((".idx", index.encode(self.reader.scanned)), end, mtime)
+        end = self._disk.write(self._fd, self.path, [body], end)
         end = self._disk.write(self._fd, self.path, [tar.END_OF_ARCHIVE], end)
         self._disk.truncate(self._fd, self.path, end)
         self._disk.sync(self._fd, self.path)
@@ -135,9 +137,11 @@ class OpenTar:
 
     def _add(self, part: tuple[str, bytes], at: int, mtime: int) -> int:
         suffix, data = part
+        return self._disk.write(self._fd, self.path, [self._header(suffix, data, mtime), data], at)
+
+    def _header(self, suffix: str, data: bytes, mtime: int) -> bytes:
         name = (str(self.name) + suffix).encode("ascii")
-        header = tar.encode_header(name, len(data), mtime)
-        return self._disk.write(self._fd, self.path, [header, data], at)
+        return tar.encode_header(name, len(data), mtime)
 
     def discard(self) -> None:
         """Close and remove a tar to which nothing could be written."""

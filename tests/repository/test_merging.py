@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from repository_models import MemorySink, Model, build, model_of
+from repository_models import (
+    MemorySink,
+    Model,
+    TwoWaysError,
+    build,
+    merged_models,
+    model_of,
+)
 from stores import QuickDisk
 
 from tarfailover import repository
@@ -217,34 +224,6 @@ TREES = st.recursive(
     ),
     max_leaves=8,
 )
-
-
-class TwoWaysError(Exception):
-    pass
-
-
-def merged_models(base: Model | None, ours: Model | None, theirs: Model | None) -> Model | None:
-    """The merge of three plain trees, by the book."""
-    if ours in (base, theirs):
-        return theirs
-    if theirs == base:
-        return ours
-    if ours is None or theirs is None:
-        raise TwoWaysError
-    before = base or Model()
-    found = Model()
-    for name in {*before.properties, *ours.properties, *theirs.properties}:
-        three = [each.properties.get(name) for each in (before, ours, theirs)]
-        if three[0] not in three[1:] and three[1] != three[2]:
-            raise TwoWaysError
-        kept = three[2] if three[1] == three[0] else three[1]
-        if kept is not None:
-            found.properties[name] = kept
-    for name in {*before.children, *ours.children, *theirs.children}:
-        below = merged_models(*(each.children.get(name) for each in (before, ours, theirs)))
-        if below is not None:
-            found.children[name] = below
-    return found
 
 
 @settings(max_examples=150)

@@ -145,6 +145,34 @@ def build(model: Model, builder: NodeBuilder) -> None:
             pending.append((child, into.child(name)))
 
 
+class TwoWaysError(Exception):
+    """Two trees changed the same in different ways."""
+
+
+def merged_models(base: Model | None, ours: Model | None, theirs: Model | None) -> Model | None:
+    """The merge of three plain trees, by the book."""
+    if ours in (base, theirs):
+        return theirs
+    if theirs == base:
+        return ours
+    if ours is None or theirs is None:
+        raise TwoWaysError
+    before = base or Model()
+    found = Model()
+    for name in {*before.properties, *ours.properties, *theirs.properties}:
+        three = [each.properties.get(name) for each in (before, ours, theirs)]
+        if three[0] not in three[1:] and three[1] != three[2]:
+            raise TwoWaysError
+        kept = three[2] if three[1] == three[0] else three[1]
+        if kept is not None:
+            found.properties[name] = kept
+    for name in {*before.children, *ours.children, *theirs.children}:
+        below = merged_models(*(each.children.get(name) for each in (before, ours, theirs)))
+        if below is not None:
+            found.children[name] = below
+    return found
+
+
 # Strategies
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
