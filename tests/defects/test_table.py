@@ -10,6 +10,11 @@ TABLE = (CHECKOUT / "DEFECTS.md").read_text("utf-8")
 TESTS = "\n".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("*.py"))
 
 
+def test_all_defects_are_in_the_table() -> None:
+    rows = re.findall(r"^\| (D\d+)", TABLE, re.MULTILINE)
+    assert sorted(rows, key=lambda each: int(each[1:])) == [f"D{n}" for n in range(1, 22)]
+
+
 def test_each_test_of_the_table_is_there() -> None:
     begins = re.findall(r"`(test_\w+_)…`", TABLE)
     assert begins

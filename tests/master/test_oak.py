@@ -14,8 +14,10 @@ from links import BUFFER, KERNEL, Rig
 from oak_samples import Whole
 from sides import HELLO, TAR, MasterSide, chain, large, store_of
 from standbys import RawStandby, asking, standby
-from stores import add_heads, bulk, data_id, entry, head_in, leaf, make_store, tar_bytes
+from stores import add_heads, bulk, content, data_id, entry, head_in, leaf, make_store, tar_bytes
 
+from tarfailover.errors import StoreIOError
+from tarfailover.format.blobid import BlobId
 from tarfailover.ids import text
 from tarfailover.master.oak import AT_ONCE, BEAT, HEAD_WAIT, MAX_READ
 from tarfailover.master.oaksources import BLOB_CHUNK
@@ -32,6 +34,7 @@ from tarfailover.wire.oak.snappy import IDENTIFIER, PADDING
 SAMPLES = chain(5)
 HEAD = head_in(SAMPLES[-1].segment)
 NONE_SUCH = data_id(999)
+GIB = 2**30
 LINES = [
     b"\r\n",
     b"Standby-CMD@",
@@ -544,6 +547,45 @@ def test_a_binary_in_chunks(master: MasterSide, blobs: BlobStore, size: int) -> 
     assert [each.first for each in parts] == [True] + [False] * (len(parts) - 1)
     assert [each.last for each in parts] == [False] * (len(parts) - 1) + [True]
     assert len(parts) == max(1, -(-size // BLOB_CHUNK))
+
+
+class Endless:
+    """A blob store with one binary of 5 GiB, whose disk fails after 12 MiB."""
+
+    def __init__(self) -> None:
+        self.read = 0
+
+    def parse(self, name: str) -> BlobId:
+        return BlobId(name, (), 5 * GIB)
+
+    def length(self, blob: BlobId) -> int:
+        assert blob.length is not None
+        return blob.length
+
+    def pieces(self, blob: BlobId) -> Iterator[bytes]:
+        del blob
+        for _ in range(12):
+            self.read += 1
+            yield content(1, 2**20)
+        raise StoreIOError("the disk fails")
+
+
+def test_a_binary_of_any_size(master: MasterSide) -> None:
+    """It goes out as it is read, a few chunks ahead; no number of bytes is too large."""
+    endless = Endless()
+    master.factory.blobs = endless  # as far as it goes
+    peer, link = standby(master)
+    link.master.held = True
+    peer.ask(GetBlob("long"), GetHead())
+    master.rig.settle()
+    assert endless.read <= 6
+    link.master.held = False
+    *chunks, head = settled(master.rig, peer)
+    assert head == HeadAnswer(HEAD)
+    assert [each.what for each in chunks] == [
+        ("long", 5 * GIB, not number, False) for number in range(len(chunks))
+    ]
+    assert len(chunks) == 11, "the last one that was read may have been the last of all"
 
 
 def test_a_binary_that_is_damaged_never_ends(

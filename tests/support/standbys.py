@@ -27,9 +27,9 @@ class RawStandby(Protocol):
 
     def __init__(self, name: str = "raw") -> None:
         self.name = name
-        self.raw = b""
+        self.raw = bytearray()
         """All bytes that came."""
-        self.plain = b""
+        self.plain = bytearray()
         """The same without Snappy."""
         self.parses = True
         self.answers: list[AnyAnswer] = []
