@@ -46,8 +46,7 @@ def release(request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.fixture(scope="session")
-def oak_built(release: str) -> Built:
+def built(release: str) -> Built:
     """That release, built from its published artifacts by the first who asks, or a skip."""
     try:
         return build(Toolchain.find(RELEASES[release]))
@@ -59,6 +58,12 @@ def oak_built(release: str) -> Built:
         if offline_is_a_failure(os.environ):
             raise
         pytest.skip(str(offline).splitlines()[0])
+
+
+@pytest.fixture(scope="session")
+def oak_built(release: str) -> Built:
+    """Real Oak of that release."""
+    return built(release)
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +79,15 @@ def another_peer(oak_built: Built, release: str) -> Iterator[Peer]:
     """A process with real Oak for one test, which may kill it."""
     with Peer(oak_built, release) as started:
         yield started
+
+
+@pytest.fixture
+def other_peer(release: str) -> Iterator[Peer]:
+    """A process with the other release of Oak."""
+    (other,) = (name for name in RELEASES if name != release)
+    with Peer(built(other), other) as started:
+        yield started
+        started.finish()
 
 
 @pytest.hookimpl(hookwrapper=True)

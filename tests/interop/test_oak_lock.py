@@ -9,6 +9,7 @@ from daemons import Daemon
 from oak_content import digest_of
 from oak_peer import Peer, until
 
+from tarfailover.cli import main
 from tarfailover.errors import StoreLockedError
 from tarfailover.store.writer import StoreWriter
 
@@ -38,6 +39,13 @@ def test_we_are_refused_while_oak_writes(another_peer: Peer, store: Path) -> Non
     with Daemon.slave(store, 1) as slave:
         assert slave.end(20) != 0
         assert "lock" in slave.output
+    for command in (
+        ["compact"],
+        ["cleanup"],
+        ["checkpoint", "create", "--lifetime", "1h"],
+        ["sample", "--append", "--nodes", "1"],
+    ):
+        assert main([command[0], *command[1:], str(store)]) == StoreLockedError.exit_code, command
     assert bytes_of(store) == found
     another_peer.kill()
     with StoreWriter.open(store) as writer:

@@ -9,11 +9,13 @@ from oak_peer import Peer, Walked
 
 from tarfailover import repository
 from tarfailover.repository.digest import content_digest
+from tarfailover.store.blobs import open_blob_store
 
 
 def walked_by_us(store: Path, blobs: Path | None = None) -> Walked:
     """What our own reader finds in `store`, in the words of the judge."""
-    with repository.open(store, blobs) as opened:
+    outside = None if blobs is None else open_blob_store(blobs, "file", create=True)
+    with repository.open(store, outside) as opened:
         head = opened.head.super_root.state
         return Walked(head.id.hex, *content_digest(head))
 

@@ -12,14 +12,13 @@ from histories import Edit
 from stores import QuickDisk
 
 from tarfailover import repository
+from tarfailover.cli import main
 from tarfailover.repository import PropertyType, WritableNode, WritableRepository
 from tarfailover.repository.builder import NodeBuilder
 from tarfailover.repository.commit import CHECKPOINTS, ROOT, RepositoryWriter
-from tarfailover.repository.compaction import compact
 from tarfailover.repository.nodes import NodeState
 from tarfailover.repository.typed import python_value
-from tarfailover.store.cleanup.marks import OAK
-from tarfailover.store.cleanup.run import Cleanup
+from tarfailover.store.blobs import open_blob_store
 from tarfailover.store.writer import StoreWriter
 
 
@@ -57,12 +56,20 @@ def value_of(kind: PropertyType, text: str) -> object:
 class Ours:
     """A repository of ours that lives through the same as Oak's."""
 
-    def __init__(self, directory: Path, seed: int) -> None:
+    def __init__(self, directory: Path, seed: int, blobs: Path | None = None) -> None:
+        """With `blobs`, long binaries go there, and it is made a FileDataStore."""
         self.directory = directory
         self._random = Random(seed)
-        self._open: WritableRepository | None = repository.open_for_writing(
-            directory, create=True, disk=QuickDisk()
-        )
+        self._blobs = None if blobs is None else open_blob_store(blobs, "file", create=True)
+        self._open: WritableRepository | None = None
+        self._begin(create=True)
+
+    def _begin(self, *, create: bool = False) -> WritableRepository:
+        if self._open is None:
+            self._open = repository.open_for_writing(
+                self.directory, create=create, blobs=self._blobs, disk=QuickDisk()
+            )
+        return self._open
 
     def close(self) -> None:
         """Close it; once is enough."""
@@ -72,24 +79,22 @@ class Ours:
 
     def commit(self, edits: Sequence[Edit]) -> None:
         """One commit."""
-        if self._open is None:
-            self._open = repository.open_for_writing(self.directory, disk=QuickDisk())
-        with self._open.commit() as root:
+        with self._begin().commit() as root:
             for edit in edits:
                 apply(edit, root)
 
     @contextmanager
-    def _below(self) -> Iterator[tuple[StoreWriter, RepositoryWriter]]:
+    def _below(self) -> Iterator[RepositoryWriter]:
         """The layer below, for what the API leaves to Oak: checkpoints."""
         self.close()
         with StoreWriter.open(self.directory, disk=QuickDisk()) as store:
-            yield store, RepositoryWriter(store, self._random.randbytes, wid="ours", now=lambda: 1)
+            yield RepositoryWriter(store, self._random.randbytes, wid="ours", now=lambda: 1)
 
     def checkpoint(self, name: str, oaks: NodeState) -> None:
         """The checkpoint `name`, with the times and notes that Oak gave it."""
         notes = oaks.child("properties")
         assert notes is not None
-        with self._below() as (_, writer):
+        with self._below() as writer:
             assert writer.head is not None
             root = writer.head.child(ROOT)
             assert root is not None
@@ -102,20 +107,15 @@ class Ours:
 
     def release(self, name: str) -> None:
         """Let a checkpoint go."""
-        with self._below() as (_, writer):
+        with self._below() as writer:
             super_root = writer.super_root()
             assert super_root.child(CHECKPOINTS).remove_child(name)
             writer.commit(super_root)
 
-    def compact(self) -> None:
-        """A full compaction, and the cleanup by Oak's rule."""
-        with self._below() as (store, _):
-            compact(store, self._random.randbytes, wid="ours", now=lambda: 1)
-            cleanup = Cleanup(store, OAK)
-            while cleanup.step():
-                pass
-            cleanup.close()
-            assert not cleanup.report.failures
+    def compact(self, how: str) -> None:
+        """A compaction, ``full`` or ``tail``, and the cleanup, as somebody runs it."""
+        self.close()
+        assert main(["compact", *(["--tail"] if how == "tail" else []), str(self.directory)]) == 0
 
 
 def _properties(source: NodeState, target: NodeBuilder) -> None:
