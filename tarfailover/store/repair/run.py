@@ -76,6 +76,8 @@ class StoreRepair:
             self._disk.replace_file(self.directory / manifest.NAME, manifest.encode())
             yield Outcome(manifest.NAME, 0, fault, True, "written anew")
         directories.check_manifest(self.directory)
+        for path in directories.unfinished(self.directory):
+            self._disk.remove(path)  # of a cleanup or a repair that was cut short
         names = tar_names(self.directory)
         self._total = sum(map(self._size, names))
         newest = max((name.number for name in names), default=0)

@@ -20,6 +20,7 @@ from tarfailover.format.index import IndexEntry
 from tarfailover.format.tar import BLOCK, END_OF_ARCHIVE, TarName
 from tarfailover.ids import NO_GENERATION, Generation, SegmentId, is_bulk, is_data, text
 from tarfailover.store.repair.damage import distance
+from tarfailover.store.repair.entries import extent
 from tarfailover.store.tarreader import TarReader
 
 _ROW = np.dtype([("msb", ">u8"), ("lsb", ">u8"), ("position", ">u4"), ("length", ">u4"),
@@ -67,7 +68,10 @@ class _Walk:
         at = 0
         while at + BLOCK <= self.size:
             block = self.reader.read(at, BLOCK)
-            if _is_trailer(block, self.reader.name):
+            trailer = _trailer(block, self.reader.name)
+            if trailer:
+                if trailer != ".brf":
+                    self._spare_first_trailer(at)
                 return self._found(closed=True)
             entry = self._entry(at, block)
             if entry is None:
@@ -84,14 +88,18 @@ class _Walk:
     def _found(self, *, closed: bool) -> Salvage:
         known = {entry.segment for entry in self.entries}
         left = [segment for segment in (*self.hints_left(), *self.lost) if segment not in known]
-        if closed and self.holes and len(self.entries) >= len(self.hints) + len(self.lost) > 0:
-            # All segments were found: this is the first trailing entry, whose header is damaged.
-            self.holes.pop()
         holes = [
             hole._replace(candidates=tuple(dict.fromkeys([*hole.candidates, *left])))
             for hole in self.holes
         ]
         return Salvage(self.entries, holes, closed)
+
+    def _spare_first_trailer(self, stop: int) -> None:
+        """Count no hole that is the first trailing entry, whose header is damaged."""
+        end = sum(extent(self.entries[-1])) if self.entries else 0
+        rows = len(self.hints) + len(self.lost)
+        if self.holes and self.holes[-1][:2] == (end, stop) and len(self.entries) >= rows > 0:
+            self.holes.pop()
 
     def hints_left(self) -> Iterator[SegmentId]:
         """The rows of the index at whose place nothing was found."""
@@ -136,7 +144,7 @@ class _Walk:
         return self.size
 
     def _is_header(self, at: int, block: bytes) -> bool:
-        if at + BLOCK in self.hints or _is_trailer(block, self.reader.name):
+        if at + BLOCK in self.hints or _trailer(block, self.reader.name):
             return True
         header = _header(block)
         return header is not None and tar.parse_segment_name(header.name) is not None
@@ -191,10 +199,16 @@ def _header(block: bytes) -> tar.Entry | None:
         return None
 
 
-def _is_trailer(block: bytes, name: TarName) -> bool:
-    """Whether `block` is the header of a trailing entry, damaged or not."""
-    titles = [f"{name}{suffix}\0".encode() for suffix in (".brf", ".gph", ".idx")]
-    return any(distance(title, block[: len(title)]) <= _LIKENESS for title in titles)
+def _trailer(block: bytes, name: TarName) -> str:
+    """Of which trailing entry `block` is the header, damaged or not; '' for none."""
+    suffixes = (".brf", ".gph", ".idx")
+    likeness = {each: _unlike(block, f"{name}{each}\0".encode()) for each in suffixes}
+    nearest = min(suffixes, key=lambda each: likeness[each])
+    return nearest if likeness[nearest] <= _LIKENESS else ""
+
+
+def _unlike(block: bytes, title: bytes) -> int:
+    return distance(title, block[: len(title)])
 
 
 def _rows(reader: TarReader, size: int) -> tuple[dict[int, IndexEntry], list[SegmentId]]:
@@ -229,7 +243,7 @@ def _rows(reader: TarReader, size: int) -> tuple[dict[int, IndexEntry], list[Seg
 def _last_like(tail: bytes, title: bytes, end: int) -> int | None:
     """Where the last block begins that is like a header named `title`."""
     for at in range(end - BLOCK, -1, -BLOCK):
-        if distance(title, tail[at : at + len(title)]) <= _LIKENESS:
+        if _unlike(tail[at : at + BLOCK], title) <= _LIKENESS:
             return at
     return None
 
