@@ -48,7 +48,7 @@ def declare(group: Subparsers) -> None:
     parser = group.add_parser(
         "blobs",
         help="Look at external binaries, or remove those that nobody needs",
-        description="Binaries in a FileDataStore or FileBlobStore. `tarfailover blobs list "
+        description="Binaries in a FileDataStore or FileBlobStore. `tarfailover blobs gc "
         "--help` and the others have examples.",
         epilog=commands.exit_codes(commands.READING),
         formatter_class=argparse.RawDescriptionHelpFormatter,

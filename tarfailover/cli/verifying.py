@@ -31,7 +31,7 @@ def declare(group: Subparsers) -> None:
         "names each with file, offset and remedy. Notes are normal: traces of a crash, of a "
         "cleanup, of a living writer. With --deep, the content instead: every node, property, "
         "binary and map of children that the head reaches, and on damage what is lost and which "
-        "older head is whole. Binaries in an external blob store are counted, not looked at.",
+        "older head is whole. External binaries are read with --blob-store, else only counted.",
         examples=(
             "tarfailover check /data/repository/segmentstore",
             "tarfailover check --json DIR | jq '.findings[] | select(.severity == \"fault\")'",

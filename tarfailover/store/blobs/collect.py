@@ -24,13 +24,15 @@ from tarfailover.errors import ConfigError, ContentError, DamagedStoreError, For
 from tarfailover.format.tar import TarName
 from tarfailover.ids import text
 from tarfailover.store.blobs import guard
-from tarfailover.store.blobs.needed import Mention, mentioned
+from tarfailover.store.blobs.needed import Mention, mentioned, needed
 from tarfailover.store.blobs.store import BlobStore, Stored
 from tarfailover.store.follower import Follower
 from tarfailover.store.table import Array
 
 BATCH = 256
 """Files that are removed before others get their turn."""
+LOOKED_FOR = 1000
+"""Binaries that are looked for to see whether this is the right store; then every 1000th."""
 MERGED_AT = 10_000
 """Binaries that were marked later at which they are sorted among the others."""
 
@@ -61,6 +63,13 @@ class _Source:
         self.directory = directory
         self._names: tuple[TarName, ...] = ()
         self._count = 0
+
+    def some_needed(self) -> Iterator[bytes]:
+        """Ids of binaries that the head needs: the first ones, and then some of many."""
+        head = self.follower.head().record.segment
+        for number, mention in enumerate(needed(self.follower.snapshot, [head])):
+            if number < LOOKED_FOR or not number % LOOKED_FOR:
+                yield mention.blob
 
     def fresh(self) -> Iterator[Mention]:
         """What the segments mention that came since; of all, if a cleanup has moved them.
@@ -97,8 +106,6 @@ class Collection:
         self._before = began_ns - int(margin_s * 1e9)
         self._sorted: Array = np.empty(0, "u8")
         self._fresh: set[int] = set()
-        self._found_one = False
-        self._marked_any = False
         self.collected = Collected()
         self._sources: list[_Source] = []
         try:
@@ -135,13 +142,18 @@ class Collection:
         self._refuse_doubt()
 
     def _refuse_doubt(self) -> None:
-        if self._found_one or next(self._store.files(), None) is None:
+        chosen = [raw for source in self._sources for raw in source.some_needed()]
+        digests = [each for raw in chosen for each in self._store.digests(self._store.parse(raw))]
+        found = sum(map(self._store.holds, digests))
+        # Instances of one product share much, but hardly half of everything.
+        if 0 < len(digests) <= 2 * found or next(self._store.files(), None) is None:
             return
         told = ", ".join(str(source.directory) for source in self._sources)
-        what = "none of the binaries" if self._marked_any else "no binary, so none"
+        looked = f"of {len(digests):,} that were looked for, {found:,} are there"
+        what = looked if digests else "its head mentions none"
         raise ConfigError(
-            f"{self._store.path} has {what} that {told} needs: it looks like the blob store of "
-            "another repository, and nothing was removed"
+            f"{self._store.path} does not have the binaries that {told} needs ({what}): it looks "
+            "like the blob store of another repository, and nothing was removed"
         )
 
     def _keys(self, source: _Source, mention: Mention) -> list[int]:
@@ -157,8 +169,6 @@ class Collection:
                 f"one cannot say where it is ({error.what}), so nothing was removed"
             ) from error
         digests = self._store.all_digests(blob)
-        self._marked_any = True
-        self._found_one = self._found_one or any(map(self._store.holds, digests))
         return [int(digest[:16], 16) for digest in digests]
 
     def _mark_fresh(self) -> None:
