@@ -9,18 +9,17 @@ from oak_peer import Peer, Walked
 
 from tarfailover import repository
 from tarfailover.repository.digest import content_digest
-from tarfailover.store.blobs import open_blob_store
+from tarfailover.store.blobs import BlobStore
 
 
-def walked_by_us(store: Path, blobs: Path | None = None) -> Walked:
+def walked_by_us(store: Path, blobs: Path | BlobStore | None = None) -> Walked:
     """What our own reader finds in `store`, in the words of the judge."""
-    outside = None if blobs is None else open_blob_store(blobs, "file", create=True)
-    with repository.open(store, outside) as opened:
+    with repository.open(store, blobs) as opened:
         head = opened.head.super_root.state
         return Walked(head.id.hex, *content_digest(head))
 
 
-def digest_of(store: Path, blobs: Path | None = None) -> str:
+def digest_of(store: Path, blobs: Path | BlobStore | None = None) -> str:
     """The content digest as we see it."""
     return walked_by_us(store, blobs).digest
 
