@@ -14,7 +14,7 @@ from tarfailover.format import manifest
 from tarfailover.format.journal import NAME as JOURNAL
 from tarfailover.ids import RecordId
 from tarfailover.slave.blobcopy import BlobCopy
-from tarfailover.slave.told import Introduction, ToldHead
+from tarfailover.slave.told import Introduction, ToldHead, why_unknown
 from tarfailover.store import journal
 from tarfailover.store.cleanup.marks import COPY
 from tarfailover.store.cleanup.run import Cleanup, Report
@@ -114,10 +114,9 @@ class Copy:
         """Raise DivergedError if the master never had the head of this copy."""
         if self.head is None or head.known or accept_new_history:
             return
+        why = why_unknown(head).format(head=self.head, copy=self.directory)
         raise DivergedError(
-            f"the master has never had {self.head}, the head of {self.directory}: it is another "
-            "repository, or was restored from a backup, or its journal was rewritten by an "
-            "offline compaction; to follow it all the same, start once with --accept-new-history"
+            f"{why}; to follow it all the same, start once with --accept-new-history"
         )
 
     def check_alone(self) -> None:

@@ -9,9 +9,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from tarfailover.config import SlaveConfig
 from tarfailover.errors import LinkError
-from tarfailover.ids import RecordId
 from tarfailover.slave.link import Link
-from tarfailover.slave.oak.protocol import OakProtocol
+from tarfailover.slave.oak.protocol import Memory, OakProtocol
 from tarfailover.slave.protocol import SlaveProtocol
 from tarfailover.slave.told import Introduction
 from tarfailover.wire.messages import Hello
@@ -59,20 +58,14 @@ class Oak(Dialect):
     def __init__(self, config: SlaveConfig, client: str) -> None:
         del config
         self._client = client
-        self._head: RecordId | None = None
-        self._heard = 0
+        self._memory: Memory | None = None
 
     def link(
         self, config: SlaveConfig, clock: IReactorTime, welcomed: Welcomed, lost: Lost
     ) -> Link:
         """As `Dialect.link`."""
-
-        def heard(head: RecordId) -> int:
-            if head != self._head:
-                self._head, self._heard = head, int(clock.seconds() * 1000)
-            return self._heard
-
-        return OakProtocol(config, clock, self._client, welcomed, lost, heard)
+        self._memory = self._memory or Memory(clock.seconds)
+        return OakProtocol(config, clock, self._client, welcomed, lost, self._memory)
 
 
 _DIALECTS: dict[str, type[Native | Oak]] = {"native": Native, "oak": Oak}

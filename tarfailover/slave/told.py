@@ -36,3 +36,17 @@ def in_words(told: ToldHead) -> str:
     """A head for people."""
     generation = f", generation {told.generation}" if isinstance(told, HeadIs) else ""
     return f"head {told.head}{generation}"
+
+
+def why_unknown(told: ToldHead) -> str:
+    """Why a master may not know the head of a copy, with places for both."""
+    if isinstance(told, OakHead):
+        return (
+            "the primary does not have the segment of {head}, the head of {copy}: it is another "
+            "repository, or was restored from a backup, or it compacted that segment away while "
+            "this slave did not follow"
+        )
+    return (
+        "the master has never had {head}, the head of {copy}: it is another repository, or was "
+        "restored from a backup, or its journal was rewritten by an offline compaction"
+    )

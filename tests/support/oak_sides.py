@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from tarfailover.config import SlaveConfig
 from tarfailover.errors import TarFailoverError
 from tarfailover.ids import RecordId
-from tarfailover.slave.oak.protocol import OakProtocol
+from tarfailover.slave.oak.protocol import Memory, OakProtocol
 from tarfailover.slave.told import Introduction, OakHead
 from tarfailover.wire.oak import answers
 from tarfailover.wire.oak.requests import (
@@ -155,7 +155,12 @@ class OakEnd:
         self.items: list[Any] = []
         config = SlaveConfig(store=Path("nowhere"), dialect="oak", **settings)
         self.protocol = OakProtocol(
-            config, rig.clock, client, lambda _, w: self.welcomes.append(w), self.lost, lambda _: 7
+            config,
+            rig.clock,
+            client,
+            lambda _, w: self.welcomes.append(w),
+            self.lost,
+            Memory(lambda: 0.007),
         )
         self.primary = RawPrimary()
         self.link = rig.join(self.protocol, self.primary)

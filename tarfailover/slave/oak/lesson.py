@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -17,11 +17,40 @@ from tarfailover.wire.oak.frames import ReferencesAnswer
 MOST_ASKED = 1000
 """Segments asked about and not answered: short answers, many in a round trip."""
 
+MOST_KEPT = 1_000_000
+"""References that are kept from one connection to the next: less than 100 MiB."""
+
 _SIZE = MAX_SEGMENT.to_bytes(4, "big")
 """A primary does not tell how long a segment is."""
 _ITEM = 20
 
 Ask = Callable[[list[SegmentId]], None]
+
+
+class Tables:
+    """What was learned and is not all stored, so that the next connection need not ask again.
+
+    Long chains are learned one round trip after the other: a line that breaks before the end
+    would never get there. What a segment refers to never changes.
+    """
+
+    def __init__(self) -> None:
+        self._tables: dict[SegmentId, Sequence[SegmentId]] = {}
+        self._count = 0
+
+    def keep(self, segment: SegmentId, references: Sequence[SegmentId]) -> None:
+        """Keep what `segment` refers to, if there is room."""
+        if self._count < MOST_KEPT and segment not in self._tables:
+            self._tables[segment] = references
+            self._count += 1 + len(references)
+
+    def get(self, segment: SegmentId) -> Sequence[SegmentId] | None:
+        """What `segment` refers to, if it is kept."""
+        return self._tables.get(segment)
+
+    def clear(self) -> None:
+        """All is stored."""
+        self._tables, self._count = {}, 0
 
 
 class Lesson:
@@ -30,9 +59,12 @@ class Lesson:
     `ask` asks the primary what some data segments refer to, and comes back with `learned`.
     """
 
-    def __init__(self, head: SegmentId, ask: Ask, on_items: OnItems, lacking: Lacking) -> None:
+    def __init__(
+        self, head: SegmentId, tables: Tables, ask: Ask, on_items: OnItems, lacking: Lacking
+    ) -> None:
         self.done: Deferred[bytes] = Deferred()
         self._closure = Closure(head)
+        self._tables = tables
         self._ask = ask
         self._on_items = on_items
         self._lacking = lacking
@@ -41,19 +73,31 @@ class Lesson:
         """Look up and ask what there is to look up and to ask; hand on what is ready."""
         if self.done.called:
             return
-        found = self._closure.to_look_up()
-        if found:
+        if ids := self._unknown():
+            self._ask(ids)
+        if found := self._closure.to_look_up():
             lacking = self._lacking(_rows(found))
             lacking.addCallback(self._looked_up, found).addErrback(self.fail)
-        if ids := self._closure.to_ask(MOST_ASKED):
-            self._ask(ids)
         if ready := self._closure.ready():
             self._on_items(_rows(ready))
         if self._closure.complete and not self.done.called:
             self.done.callback(b"")
 
+    def _unknown(self) -> list[SegmentId]:
+        """Whom to ask about, now that what is kept is told."""
+        unknown: list[SegmentId] = []
+        while ids := self._closure.to_ask(MOST_ASKED):
+            for each in ids:
+                kept = self._tables.get(each)
+                if kept is None:
+                    unknown.append(each)
+                else:
+                    self._closure.learned(each, kept)
+        return unknown
+
     def learned(self, answer: ReferencesAnswer) -> None:
         """What a segment refers to; raises ProtocolError."""
+        self._tables.keep(answer.segment, answer.references)
         self._closure.learned(answer.segment, answer.references)
 
     def _looked_up(self, lacking: bytes, found: list[SegmentId]) -> None:

@@ -18,7 +18,7 @@ from tarfailover.ids import RecordId, SegmentId, is_data, text
 from tarfailover.slave.asked import OnBytes, OnItem, OnItems
 from tarfailover.slave.link import Lacking, Link
 from tarfailover.slave.oak.blob import ComingBlob, length_in
-from tarfailover.slave.oak.lesson import Lesson
+from tarfailover.slave.oak.lesson import Lesson, Tables
 from tarfailover.slave.oak.queue import Question, Questions
 from tarfailover.slave.told import Introduction, OakHead, OakPrimary, ToldHead
 from tarfailover.wire.messages import ErrorCode
@@ -46,10 +46,26 @@ _HELLO = (
 )
 
 
+class Memory:
+    """What a slave knows of its primary beyond one connection; `seconds` is the clock."""
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self.tables = Tables()
+        self._seconds = seconds
+        self._head: RecordId | None = None
+        self._since = 0
+
+    def heard(self, head: RecordId) -> int:
+        """When `head` was told first, in milliseconds since 1970."""
+        if head != self._head:
+            self._head, self._since = head, int(self._seconds() * 1000)
+        return self._since
+
+
 class OakProtocol(Link, Protocol):
     """One connection to an Oak primary; `client` is the name that it is told.
 
-    `heard` tells for a head when this slave heard of it first, in milliseconds since 1970.
+    `memory` outlives the connection.
     """
 
     silent = _SILENT
@@ -61,11 +77,11 @@ class OakProtocol(Link, Protocol):
         client: str,
         welcomed: Callable[[Any, Introduction], None],
         lost: Callable[[Any, LinkError], None],
-        heard: Callable[[RecordId], int],
+        memory: Memory,
     ) -> None:
         super().__init__(config, clock, welcomed, lost)
         self._client = client
-        self._heard = heard
+        self._memory = memory
         self._unpacker = Unpacker()
         self._parser = AnswerParser()
         self._questions = Questions(min(WINDOW, config.window_max))
@@ -117,8 +133,10 @@ class OakProtocol(Link, Protocol):
 
         def told(answer: HeadAnswer) -> None:
             record = answer.record
+            if record == have:
+                self._memory.tables.clear()
             is_known = have is None or record == have or bool(known)
-            self._close_one(done, OakHead(record, self._heard(record), is_known))
+            self._close_one(done, OakHead(record, self._memory.heard(record), is_known))
 
         def seen(answer: ReferencesAnswer) -> None:
             known.append(answer.segment)
@@ -141,7 +159,9 @@ class OakProtocol(Link, Protocol):
         del cursor
         if self._failure is not None:
             return fail(self._failure)
-        lesson = self._lesson = Lesson(head, self._ask_about, on_items, lacking)
+        lesson = self._lesson = Lesson(
+            head, self._memory.tables, self._ask_about, on_items, lacking
+        )
         lesson.go_on()
         return lesson.done
 

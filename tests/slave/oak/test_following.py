@@ -11,7 +11,7 @@ from sides import SlaveSide, chain, in_trouble, large
 from stores import bulk, data_id, head_in, leaf
 
 from tarfailover.slave import status
-from tarfailover.slave.oak import closure
+from tarfailover.slave.oak import closure, lesson
 from tarfailover.wire.oak import answers
 from tarfailover.wire.oak.requests import GetReferences, GetSegment
 
@@ -159,6 +159,34 @@ def test_another_repository_is_not_followed(rig: Rig, served: Served, slave: Sla
     ).start()
     assert (accepting.state, accepting.head) == (status.IN_SYNC, served.head)
     accepting.stop()
+
+
+def test_what_was_learned_of_a_chain_outlives_the_connection(rig: Rig, tmp_path: Path) -> None:
+    """Or a line that breaks before all is learned would never get anywhere."""
+    samples = chain(300)
+    served = Served(samples, head_in(samples[-1].segment))
+    rig.master = served.primary
+    slave = SlaveSide(rig, tmp_path / "copy", dialect="oak")
+    slave.service.startService()
+    rig.until(lambda: bool(rig.links), "a connection")
+    rig.link.cut_after = 20_000
+    rig.settle()
+    before = served.taken(GetReferences)
+    assert 50 < len(before) < 250
+    rig.pass_time(3, step=0.5)
+    assert slave.head == served.head
+    assert len(set(before) & set(served.taken(GetReferences))) <= 1
+    slave.stop()
+
+
+def test_what_is_kept_of_what_was_learned_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lesson, "MOST_KEPT", 5)
+    tables = lesson.Tables()
+    for number in range(10):
+        tables.keep(data_id(number), [data_id(number + 1), data_id(number + 2)])
+    assert [tables.get(data_id(number)) is not None for number in range(3)] == [True, True, False]
+    tables.clear()
+    assert tables.get(data_id(0)) is None
 
 
 class Forger(RawPrimary):
