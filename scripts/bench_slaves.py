@@ -94,7 +94,7 @@ class Slaves:
         """Print how many bytes went over all connections."""
         up = down = 0
         for link in self._heads:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, struct.error):  # gone, or an old kernel
                 told = _socket(link).getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
                 sent, came = _COUNTERS.unpack_from(told)
                 up, down = up + sent, down + came

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from links import Rig
@@ -157,6 +158,30 @@ def test_a_list_that_takes_long_shows_signs_of_life(master: MasterSide, rig: Rig
     master.work.held = False
     rig.settle()
     assert isinstance(slave.take()[-1], m.End)
+
+
+def test_who_waits_for_a_list_that_takes_long_is_no_idle_client(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    master = MasterSide(rig, store_of(tmp_path / "store", SAMPLES), deadline_idle_client=50)
+    slave, link = master.welcome()
+    slave.ask(m.Follow(HAVE, 20_000, cursor(slave, rig)))
+    told = master.factory.head_is
+
+    def slow(have: RecordId | None) -> Any:
+        master.work.held = True
+        return told(have)
+
+    monkeypatch.setattr(master.factory, "head_is", slow)
+    commit(master, NEW)
+    rig.pass_time(300, step=5)
+    assert link.alive
+    master.work.held = False
+    rig.settle()
+    assert isinstance(slave.answers[-1][1], m.End)
+    rig.pass_time(51, step=1)
+    assert not link.alive, "now it is"
+    master.close()
 
 
 def test_a_client_that_vanishes_meanwhile(master: MasterSide, rig: Rig) -> None:
