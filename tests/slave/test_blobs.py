@@ -296,6 +296,21 @@ class TestPrivate:
         sides.rig.pass_time(60, step=5)
         assert slave.state == status.IN_SYNC and sides.has(LARGE)
 
+    def test_stopped_in_the_middle_it_keeps_what_came(
+        self, both: Callable[..., Both], asked: list[m.Blob]
+    ) -> None:
+        sides = both()
+        sides.serve(holder(1, [put(sides.theirs, LARGE).text]))
+        sides.slave = SlaveSide(sides.rig, sides.tmp_path / "copy", **sides.settings)
+        sides.slave.service.startService()
+        sides.rig.until(lambda: sides.ours.path.exists() and any(sides.ours.partials()), "a part")
+        sides.slave.stop()
+        (part,) = sides.ours.partials()
+        assert head_of(sides) is None
+        asked.clear()
+        assert sides.follow().state == status.IN_SYNC and sides.has(LARGE)
+        assert asked[0].offset >= part.size > 0
+
     def test_what_it_brought_can_be_served(self, both: Callable[..., Both]) -> None:
         sides = both()
         first = holder(1, [put(sides.theirs, LARGE).text, put(sides.theirs, b"").text])
@@ -398,6 +413,7 @@ class TestMissing:
             "A" * 64 + "#1",
             "00112233-4455-6677-8899-aabbccddeeff-1700000000000#5",
             b"\xff\xfe",
+            b"a\nb\x1b[2Jc",
             "0x6" + "#1",
         ],
     )
@@ -410,6 +426,7 @@ class TestMissing:
         slave = sides.follow()
         assert slave.state == status.FAILED
         assert slave.head is None and sides.has(ONE)
+        assert slave.service.status.why.isprintable()
         assert [each.blob for each in asked] == [id_of(ONE)]
 
     @pytest.mark.parametrize("size", [0, 5, 100])

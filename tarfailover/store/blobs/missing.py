@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +21,10 @@ NAME = "tarfailover-blobs.json"
 FORMAT = 1
 MAX_MISSING = 10_000
 """Binaries on the list: if a master lacks more, it is not some of them that are missing."""
-MAX_PATHS = 5
-"""Paths that are kept for each."""
+SHOWN = 2
+"""Paths of one that a message shows."""
+LONGEST_SHOWN = 200
+"""Characters of an id that a message shows."""
 _LIMIT = 64 * 1024 * 1024
 
 
@@ -86,7 +89,8 @@ class MissingBlobs:
 
 def told_of(missing: Mapping[str, Missing], most: int = 3) -> str:
     """The first of `missing` in words, with the paths that need them."""
-    shown = [f"{blob} ({_places(each)}: {each.why})" for blob, each in [*missing.items()][:most]]
+    first = islice(missing.items(), most)
+    shown = [f"{_printable(blob)} ({_places(each)}: {each.why})" for blob, each in first]
     more = len(missing) - most
     return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
 
@@ -96,4 +100,11 @@ def _places(each: Missing) -> str:
         return "no node has it"
     if not each.paths:
         return "its paths are not known"
-    return "at " + ", ".join(each.paths)
+    more = f" and {len(each.paths) - SHOWN} more" if each.paths[SHOWN:] else ""
+    return "at " + ", ".join(each.paths[:SHOWN]) + more
+
+
+def _printable(blob: str) -> str:
+    """An id on one line; it comes from a peer, and may be anything."""
+    cut = blob if len(blob) <= LONGEST_SHOWN else blob[:LONGEST_SHOWN] + "…"
+    return cut if cut.isprintable() else ascii(cut)
