@@ -15,15 +15,19 @@ import numpy as np
 
 from tarfailover.cli.peer import Answer, Peer
 from tarfailover.cli.wording import many
-from tarfailover.errors import ConfigError, NoHeadError
+from tarfailover.errors import ConfigError, FormatError, NoHeadError
 from tarfailover.format import journal
+from tarfailover.format.blobid import shown
 from tarfailover.format.index import IndexEntry
 from tarfailover.format.tar import BLOCK, TarName
 from tarfailover.ids import SegmentId, text
 from tarfailover.store import closure
+from tarfailover.store.blobs.needed import needed
+from tarfailover.store.blobs.store import BlobStore
 from tarfailover.store.durable import Disk
 from tarfailover.store.finding import Progress
 from tarfailover.store.follower import Follower
+from tarfailover.store.repair.blobs import damaged
 from tarfailover.store.repair.damage import Damage
 from tarfailover.store.repair.look import TarLook
 from tarfailover.store.repair.salvage import salvage
@@ -74,6 +78,10 @@ class State:
     """Segments that the master does not have."""
     wire: int = 0
     """Bytes that came over the link."""
+    blobs: str = ""
+    """The last file of the blob store that was looked at."""
+    binaries: int = 0
+    """Files of the blob store that are whole."""
     findings: int = 0
     told: list[list[Any]] = field(default_factory=list)
 
@@ -113,9 +121,17 @@ class Verification:
     """
 
     def __init__(
-        self, directory: Path, peer: Peer, state: State, *, seconds: float | None, rate: int
+        self,
+        directory: Path,
+        peer: Peer,
+        state: State,
+        blobs: BlobStore | None,
+        *,
+        seconds: float | None,
+        rate: int,
     ) -> None:
         self._directory = directory
+        self._blobs = blobs
         self._peer = peer
         self.state = state
         self.finished = False
@@ -145,6 +161,10 @@ class Verification:
             wire = self._peer.received
             yield from map(self._count, self._missing(snapshot, follower.no_head))
             self.state.wire += self._peer.received - wire
+            if self._blobs is not None:
+                yield from map(self._count, self._binaries(self._blobs, snapshot, kept))
+                if self._late():
+                    return
             self.finished = True
 
     def _count(self, found: Found) -> Found:
@@ -265,6 +285,35 @@ class Verification:
         for segment in sorted(lost):
             what = f"segment {text(segment)}, which the head needs, is in no tar"
             yield Found(HERE, "missing", text(segment), None, None, what)
+
+    def _binaries(
+        self, blobs: BlobStore, snapshot: Snapshot, kept: Callable[[], None]
+    ) -> Iterator[Found]:
+        """The external binaries of this side: each is named after its digest."""
+        for stored in blobs.files():
+            if stored.name <= self.state.blobs:
+                continue
+            if self._late():
+                return
+            began = time.monotonic()
+            what = damaged(blobs, stored, lambda _: None)
+            if what:
+                yield Found(HERE, "damaged", None, stored.name, None, what)
+            self.state.binaries += not what
+            self.state.blobs = stored.name
+            kept()
+            self._pace(stored.size, began)
+        if snapshot.head is None:
+            return
+        for mention in needed(snapshot, [snapshot.head.record.segment]):
+            try:
+                there = not blobs.wanted(blobs.parse(mention.blob))
+            except FormatError:
+                there = False
+            if not there:
+                name = shown(mention.blob.decode("latin-1"))
+                what = f"the binary {name}, which the head needs, is not there"
+                yield Found(HERE, "missing", text(mention.segment), None, None, what)
 
     def verdict(self) -> str:
         """The outcome in a few words."""

@@ -29,8 +29,8 @@ from tarfailover.slave.security import SlaveSecurity
 from tarfailover.store.intake import Arrival
 from tarfailover.tls import rules
 from tarfailover.wire import digests
-from tarfailover.wire.messages import ErrorCode, HeadIs, Hello, Welcome
-from tarfailover.wire.negotiate import DIGEST, compression_offered
+from tarfailover.wire.messages import MAX_SLICE, ErrorCode, HeadIs, Hello, Welcome
+from tarfailover.wire.negotiate import BLOBS, DIGEST, compression_offered
 from tarfailover.wire.stream import Refusal, Segment
 
 reactor: Any = _reactor
@@ -46,7 +46,7 @@ class _Asking(Dialect):
         self, config: SlaveConfig, clock: IReactorTime, welcomed: Welcomed, lost: Lost
     ) -> Link:
         """As `Dialect.link`."""
-        features = (DIGEST, *compression_offered(config.compression))
+        features = (DIGEST, BLOBS, *compression_offered(config.compression))
         hello = Hello(f"{socket.gethostname()}, command", features, token=self.token())
         return SlaveProtocol(config, clock, hello, welcomed, lost)
 
@@ -94,6 +94,18 @@ class Peer:
 
         _wait(lambda: self._protocol.get(ids, took))
         return found
+
+    def blob(self, blob: str, offset: int) -> tuple[int, bytes]:
+        """A slice of a binary from `offset` on, and the length of the whole."""
+        if not self._protocol.gives_blobs:
+            raise PeerError(ErrorCode.NO_BLOBS, "the other side has no blob store")
+        came = bytearray()
+
+        def took(data: bytes | bytearray) -> None:
+            came.extend(data)
+
+        length: int = _wait(lambda: self._protocol.blob(blob, offset, MAX_SLICE, took))
+        return length, bytes(came)
 
     def digests(
         self, ids: Sequence[SegmentId], salt: bytes

@@ -25,6 +25,8 @@ _SETTINGS = (
     "deadline_idle",
     "compression",
     "rate_limit",
+    "blob_store",
+    "blob_store_kind",
 )
 
 

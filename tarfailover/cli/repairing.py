@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 import time
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +15,13 @@ from tarfailover.cli import commands, peering
 from tarfailover.cli.commands import CHECKING, DIFFERS, READING, Subparsers
 from tarfailover.cli.output import Output
 from tarfailover.cli.wording import Document, many, size
+from tarfailover.config import SlaveConfig
 from tarfailover.ids import text
+from tarfailover.store.blobs.opening import open_blob_store
+from tarfailover.store.blobs.store import BlobStore
 from tarfailover.store.durable import Disk
+from tarfailover.store.follower import Follower
+from tarfailover.store.repair.blobs import BlobRepair
 from tarfailover.store.repair.run import StoreRepair
 from tarfailover.store.repair.supply import Outcome
 
@@ -43,6 +50,7 @@ def declare(group: Subparsers) -> None:
         "Compare a store with its master's, byte for byte, without fetching it",
         description="Both sides read each segment from the disk, and compare digests (SHA-256 "
         "under a salt that is new each time); some 60 bytes for each segment go over the link. "
+        "External binaries of this side are compared with the digests in their names. "
         "Says on which side a segment is damaged, by the checksum in its name. Beside that, "
         "headers, padding, indexes, graphs and binary references of this side are looked at. The "
         "slave may run meanwhile. `repair` mends what is damaged here.",
@@ -127,7 +135,12 @@ def _verify(options: argparse.Namespace, output: Output) -> int:
     with connected(config) as peer:
         peer.refuse_old()
         verification = digesting.Verification(
-            options.store, peer, state, seconds=options.max_duration, rate=options.rate
+            options.store,
+            peer,
+            state,
+            _own_blobs(config),
+            seconds=options.max_duration,
+            rate=options.rate,
         )
         for found in map(digesting.Found._make, state.told):
             _tell(output, found)
@@ -164,12 +177,15 @@ def _tell_verified(
             "only_here": state.alone,
             "behind": verification.behind,
             "bytes_received": state.wire,
+            "binaries": state.binaries,
             "differences": state.findings,
             "findings": [dict(zip(_FIELDS, each, strict=True)) for each in state.told],
         }
     )
     equal = f"{many(state.segments, 'segment')} of {size(state.bytes)} on both sides"
     facts = [("equal", equal), ("came", f"{size(state.wire)} over the link")]
+    if state.binaries:
+        facts.append(("binaries", f"{state.binaries:,} are what their names say"))
     if state.alone:
         facts.append(("only here", f"{many(state.alone, 'segment')}, by their own checksums whole"))
     if verification.behind:
@@ -188,29 +204,64 @@ def _repair(options: argparse.Namespace, output: Output) -> int:
     from tarfailover.cli.peer import connected  # noqa: PLC0415
 
     outcomes: list[Document] = []
-    with connected(peering.config_of(options)) as peer, output.progress("repairing") as progress:
+    config = peering.config_of(options)
+    blobs = _own_blobs(config)
+    with connected(config) as peer, output.progress("repairing") as progress:
         repair = StoreRepair(options.store, peer, disk=Disk(), clock=time.time, progress=progress)
-        for outcome in repair.run():
+        binaries = None if blobs is None else BlobRepair(blobs, peer)
+        found = chain(repair.run(), _binaries(options.store, binaries) if binaries else ())
+        for outcome in found:
             outcomes.append(_outcome_document(outcome))
             _tell_outcome(output, outcome)
-    left = repair.found - repair.mended
+    mended = sum(each["mended"] for each in outcomes)
+    left = len(outcomes) - mended
     output.document(
         {
             "store": str(options.store),
             "tars": repair.tars,
             "bytes": repair.bytes,
-            "found": repair.found,
-            "mended": repair.mended,
+            "found": len(outcomes),
+            "mended": mended,
             "fetched": {"segments": repair.supply.segments, "bytes": repair.supply.bytes},
+            "binaries": binaries and {"files": binaries.files, "fetched": binaries.fetched},
             "outcomes": outcomes,
         }
     )
     fetched = f"{many(repair.supply.segments, 'segment')} of {size(repair.supply.bytes)}"
     looked = f"{many(repair.tars, 'tar')} of {size(repair.bytes)}"
-    output.facts([("looked at", looked), ("fetched", fetched)])
-    verdict = f"{repair.mended} of {many(repair.found, 'damage')} mended"
-    output.line(verdict if repair.found else "no damage", "bold red" if left else "bold green")
+    facts = [("looked at", looked), ("fetched", fetched)]
+    if binaries:
+        told = f"{many(binaries.files, 'file')} of {size(binaries.bytes)}"
+        facts += [("binaries", f"{told}, fetched {size(binaries.fetched)}")]
+    output.facts(facts)
+    verdict = f"{mended} of {many(len(outcomes), 'damage')} mended" if outcomes else "no damage"
+    output.line(verdict, "bold red" if left else "bold green")
     return DIFFERS if left else 0
+
+
+def _own_blobs(config: SlaveConfig) -> BlobStore | None:
+    """The blob store of this side alone, if it has one."""
+    if not config.blob_store or config.blob_store_shared:
+        return None
+    return open_blob_store(config.blob_store, config.blob_store_kind, create=True)
+
+
+def _binaries(store: Path, repair: BlobRepair) -> Iterator[Outcome]:
+    """The external binaries, once the segments that mention them are mended."""
+    left: dict[str, Outcome] = {}
+    for outcome in repair.rotten():
+        if outcome.mended:
+            yield outcome
+        else:
+            left[outcome.file] = outcome
+    with Follower.open(store) as follower:
+        head = follower.snapshot.head
+        for outcome in repair.missing(follower.snapshot, head.record.segment) if head else ():
+            # One that was cut: its whole length is in the id that the segments have.
+            if outcome.mended:
+                left.pop(outcome.file, None)
+            yield outcome
+    yield from left.values()
 
 
 def _outcome_document(outcome: Outcome) -> Document:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,9 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from blob_samples import with_blobs
+from copies import sample_store
 from pytest_twisted import ensureDeferred
-from rot import Flip, files_of, small_samples, small_store
+from rot import Flip, files_of, random_flips, small_samples, small_store
 from services import Master
 from stores import add_heads, leaf, tar_bytes
 from twisted.internet.threads import deferToThread
@@ -190,17 +194,102 @@ async def test_a_file_that_is_no_state(
         assert code == 2
 
 
+def tree(directory: Path) -> dict[str, bytes]:
+    """Every file below a directory."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize("kind", ["file", "blocks"])
+@ensureDeferred
+async def test_external_binaries(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, blobs = with_blobs(kind, tmp_path / "original")
+    copy, own = shutil.copytree(store, tmp_path / "copy"), shutil.copytree(blobs, tmp_path / "own")
+    right = tree(own)
+    files = sorted((path for path in own.rglob("*") if path.stat().st_size > 9), key=str)
+    flipped, cut, *_, gone = [path for path in files if path.is_file() and path.name[0] != "."]
+    Flip(flipped.name, 5, 2).strike(flipped.parent)
+    os.truncate(cut, 3)
+    gone.unlink()
+    with_own = ["--blob-store", own, "--blob-store-kind", kind, copy]
+    async with Master(store, blob_store=str(blobs), blob_store_kind=kind) as master:
+        code, found = await run(capsys, master, "verify", *with_own)
+        assert code == 1
+        damaged = {each["file"] for each in found["findings"] if each["kind"] == "damaged"}
+        assert damaged == {str(flipped), str(cut)}
+        code, found = await run(capsys, master, "repair", *with_own)
+        assert (code, found["found"]) == (0, found["mended"])
+        assert found["binaries"]["fetched"] > 0
+        code, found = await run(capsys, master, "verify", *with_own)
+        assert (code, found["findings"]) == (0, [])
+    now = tree(own)
+    assert {name: now.get(name) for name in right if name != str(gone.relative_to(own))} == {
+        name: data for name, data in right.items() if name != str(gone.relative_to(own))
+    }
+
+
+@ensureDeferred
+async def test_a_binary_that_nobody_has_stays_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, blobs = with_blobs("file", tmp_path / "original")
+    copy, own = shutil.copytree(store, tmp_path / "copy"), shutil.copytree(blobs, tmp_path / "own")
+    victim = max(own.rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else -1)
+    for directory in (own, blobs):
+        place = (directory / victim.relative_to(own)).parent
+        Flip(victim.name, 5, 2).strike(place)
+    before = tree(own)
+    async with Master(store, blob_store=str(blobs)) as master:
+        code, found = await run(capsys, master, "repair", "--blob-store", own, copy)
+    assert (code, found["found"], found["mended"]) == (1, 1, 0)
+    assert tree(own) == before
+
+
+def killed_at_the_first_mended(command: list[str]) -> int:
+    """Run a command, and kill it with SIGKILL when it has mended something; its exit code."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("mended"):
+                process.kill()
+                break
+        return process.wait(SECONDS)
+
+
+@ensureDeferred
+async def test_kill_9_in_the_middle_of_a_repair(tmp_path: Path) -> None:
+    original = tmp_path / "original"
+    sample_store(original)
+    copy = shutil.copytree(original, tmp_path / "copy")
+    for flip in random_flips(copy, 300, seed=1):
+        flip.strike(copy)
+    rotten, right = files_of(copy), files_of(original)
+    async with Master(original) as master:
+        command = [sys.executable, "-m", "tarfailover", "repair", "--master", "127.0.0.1"]
+        command += ["--port", str(master.port), str(copy)]
+        assert await deferToThread(killed_at_the_first_mended, command) == -9
+        for name, data in files_of(copy).items():
+            assert none_worse(data, right[name], rotten[name]), name
+        ended = await deferToThread(subprocess.run, command, capture_output=True, timeout=SECONDS)
+        assert ended.returncode == 0, ended.stderr
+    assert files_of(copy) == right
+
+
+def none_worse(*states: bytes) -> bool:
+    """Whether each byte is what it was, or still what it had become."""
+    now, right, rotten = (np.frombuffer(each, "u1") for each in states)
+    return bool(((now == right) | (now == rotten)).all())
+
+
 def test_nobody_answers(copy: Path) -> None:
     """As a process: its own reactor, its exit code, one sentence."""
-    for command in ("verify", "repair"):
-        asked = [sys.executable, "-m", "tarfailover", command, "--master", "127.0.0.1"]
-        ended = subprocess.run(
-            [*asked, "--port", "1", str(copy)],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        assert ended.returncode == 23
-        assert ended.stderr.startswith("tarfailover: no connection to 127.0.0.1:1")
-        assert len(ended.stderr.splitlines()) == 1
+    asked = [sys.executable, "-m", "tarfailover", "verify", "--master", "127.0.0.1", "--port", "1"]
+    ended = subprocess.run(
+        [*asked, str(copy)], capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert ended.returncode == 23
+    assert ended.stderr.startswith("tarfailover: no connection to 127.0.0.1:1")
+    assert len(ended.stderr.splitlines()) == 1

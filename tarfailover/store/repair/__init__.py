@@ -28,6 +28,8 @@ read damage anyway. Names, lengths and order stay what they are, so no index cha
 `repair.tars`           repairs one tar
 `repair.missing`        writes a tar with segments that are gone
 `repair.heads`          the newest line of the journal, and the manifest
+`repair.blobs`          external binaries
+`repair.scrub`          the slave's look at all tars, over days
 `repair.run`            repairs a store that nobody has open
 ======================  =============================================================
 """
