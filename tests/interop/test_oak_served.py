@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
@@ -14,15 +13,14 @@ from oak_links import QUICK_SLAVE, has, oak_standby, synced
 from oak_peer import Peer, until
 
 from tarfailover.cli import main
-from tarfailover.repository.commit import CHECKPOINTS, ROOT, RepositoryWriter
 from tarfailover.repository.sample import write_sample
-from tarfailover.repository.values import Property
 from tarfailover.store.writer import StoreWriter
 
 pytestmark = pytest.mark.interop
 
 
-SLOW = ("--rate-limit", "8MiB")
+SLOW = ("--rate-limit", "1MiB")
+"""So that a copy takes some seconds, and who is killed meanwhile is in the middle of it."""
 
 
 def written_by_us(store: Path, seed: int) -> str:
@@ -31,22 +29,9 @@ def written_by_us(store: Path, seed: int) -> str:
         return write_sample(writer, nodes=60, binary_kib=40, commits=2, seed=seed).head.hex
 
 
-def checkpoint_by_us(store: Path, name: str) -> str:
-    """The content kept under `name`, as Oak keeps it."""
-    with StoreWriter.open(store) as writer:
-        ours = RepositoryWriter(writer, random.Random(1).randbytes, wid="test", now=lambda: 1)
-        assert ours.head is not None
-        root = ours.head.child(ROOT)
-        assert root is not None
-        super_root = ours.super_root()
-        made = super_root.child(CHECKPOINTS).child(name)
-        made.set("timestamp", Property.of(2**62)).set("created", Property.of(1))
-        made.child("properties")
-        made.set_child(ROOT, root)
-        return ours.commit(super_root).hex
-
-
-@pytest.mark.cell("our master, a store of ours that we commit to, compact, clean → Oak standby")
+@pytest.mark.cell(
+    "our master, a store that we commit to, compact (full, tail), clean → Oak standby"
+)
 def test_a_store_of_ours_that_goes_on(peer: Peer, tmp_path: Path) -> None:
     """The standby cleans up after our compaction as after one of Oak's."""
     store, theirs = tmp_path / "store", tmp_path / "theirs"
@@ -54,15 +39,19 @@ def test_a_store_of_ours_that_goes_on(peer: Peer, tmp_path: Path) -> None:
     with Daemon.master(store) as master, oak_standby(peer, theirs, master.port) as (copy, standby):
         synced(copy, standby, head)
         synced(copy, standby, written_by_us(store, 2))
-        synced(copy, standby, checkpoint_by_us(store, "kept"))
+        assert main(["checkpoint", "create", "--lifetime", "1d", str(store)]) == 0
+        synced(copy, standby, walked_by_us(store).head)
         before = copy.call("state")
         assert main(["compact", str(store)]) == 0
-        compacted = walked_by_us(store)
-        synced(copy, standby, compacted.head)
+        synced(copy, standby, walked_by_us(store).head)
         after = copy.call("state")
         assert (after["generation"], after["full"]) == ("1", "1")
         assert int(after["segments"]) < 2 * int(before["segments"]), "Oak has cleaned up"
         synced(copy, standby, written_by_us(store, 3))
+        assert main(["compact", "--tail", str(store)]) == 0
+        synced(copy, standby, walked_by_us(store).head)
+        after = copy.call("state")
+        assert (after["generation"], after["full"]) == ("2", "1")
         assert copy.digest() == digest_of(store)
         master.stop()
     lives_on(peer, theirs)
@@ -108,7 +97,7 @@ def test_oaks_standby_is_killed_and_goes_on(peer: Peer, another_peer: Peer, tmp_
     with peer.open(store) as written:
         head = written.fill(seed=1, nodes=300, kib=300)["head"]
         expected = written.digest()
-    with Daemon.master(store, "--rate-limit", "8MiB") as master:
+    with Daemon.master(store, *SLOW) as master:
         standby = another_peer.open(theirs, standby="true").standby(master.port)
         standby.begin("sync")
         until(lambda: sum(tar.stat().st_size for tar in theirs.glob("*.tar")) > 1 << 20, "1 MiB")

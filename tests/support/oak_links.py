@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from daemons import Daemon
+from oak_build import OakError
 from oak_content import free_port
 from oak_peer import Peer, Standby, Store, until
 
@@ -15,6 +16,9 @@ from tarfailover.ids import RecordId
 
 QUICK_SLAVE = ("--interval", "0.2", "--retry-initial", "0.1", "--retry-max", "0.2")
 OAK_SLAVE = ("--dialect", "oak", *QUICK_SLAVE)
+
+PORTS = 3
+"""Ports that are tried; Oak cannot let the system choose one."""
 
 
 @contextmanager
@@ -32,9 +36,16 @@ def oak_standby(
 
 @contextmanager
 def oak_primary(store: Store, **options: object) -> Iterator[int]:
-    """Oak's own primary of `store`; its port."""
-    port = free_port()
-    with store.primary(port, **options):
+    """Oak's own primary of `store`; its port, another one if somebody was quicker to take it."""
+    for last in range(PORTS - 1, -1, -1):
+        port = free_port()
+        try:
+            serving = store.primary(port, **options)
+            break
+        except OakError as error:
+            if not last or "port taken" not in str(error):
+                raise
+    with serving:
         yield port
 
 
