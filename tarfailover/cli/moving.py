@@ -142,8 +142,8 @@ def _import(options: argparse.Namespace, output: Output) -> int:
         # Without a head, if an import into a new store was refused before.
         StoreWriter.open(options.store, create=options.create, headless=options.create) as sink,
         output.busy("storing"),
+        RepositoryWriter(sink, os.urandom, wid="import", now=_now_ms, outside=place) as writer,
     ):
-        writer = RepositoryWriter(sink, os.urandom, wid="import", now=_now_ms, outside=place)
         found = import_tree(writer, lines, options.path, replace=options.replace)
     output.document(
         {

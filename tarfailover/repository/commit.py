@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import TracebackType
 
 from tarfailover.errors import BlobMissingError, ContentError
 from tarfailover.format.blobid import shown
@@ -201,12 +202,14 @@ class RepositoryWriter:
         """Write to `sink`; `random(n)` gives n bytes for ids, `wid` names the writer.
 
         `now` gives the time of segments and of commits, milliseconds since 1970. Large
-        binaries go to the blob store `outside`.
+        binaries go to the blob store `outside`, where they are durable, and to be read, with
+        the commit that follows; then it is to be closed, or used with ``with``.
 
         Raises SegmentMissingError or FormatError if the store's head cannot be read.
         """
         self._sink = sink
         self._now = now
+        outside = None if outside is None else outside._replace(deferred=True)
         self._outside = outside
         self._segments = SegmentWriter(sink, random, wid=wid, now=now)
         self._tree = TreeWriter(self._segments, outside)
@@ -219,6 +222,21 @@ class RepositoryWriter:
             return NO_GENERATION
         current = self._tree.reader.generation(head.segment)
         return current._replace(compacted=False)
+
+    def close(self) -> None:
+        """Forget large binaries that no commit followed."""
+        self._tree.records.close()
+
+    def __enter__(self) -> RepositoryWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
     @property
     def reader(self) -> RecordReader:
@@ -244,6 +262,7 @@ class RepositoryWriter:
         """
         if self._outside is None:
             raise ContentError(f"the binary {shown(blob_id)} is in a blob store: say where it is")
+        self._tree.records.settle()
         blob = self._outside.store.parse(blob_id)
         if not self._outside.store.claim(blob):
             raise BlobMissingError(
@@ -268,6 +287,7 @@ class RepositoryWriter:
         written = self._tree.write(super_root)
         self._segments.seal()
         if self.head is None or written.id != self.head.id:
+            self._tree.records.settle()
             self._sink.commit(written.id, self._now())
             self.head = written
         return written.id

@@ -31,7 +31,7 @@ from tarfailover.repository.records import (
 )
 from tarfailover.repository.segment_writer import SegmentWriter
 from tarfailover.repository.values import ExternalBlob, Property, StoredBlob, Value
-from tarfailover.store.blobs import BlobStore, add
+from tarfailover.store.blobs import Adder, BlobStore, add
 
 CACHED_STRINGS = 32768
 CACHED_TEMPLATES = 8192
@@ -57,6 +57,8 @@ class Outside(NamedTuple):
     """Gives so many bytes, for names of files that are on their way."""
     smallest: int = MEDIUM_LIMIT
     """Bytes from which on a binary goes there: 16512 as in Oak, up to 262144."""
+    deferred: bool = False
+    """Whether one thread adds many, to be made durable together: see `RecordWriter.settle`."""
 
 
 class ListWriter:
@@ -111,6 +113,9 @@ class RecordWriter:
             )
         self.segments = segments
         self._outside = outside
+        self._adder: Adder | None = None
+        if outside is not None and outside.deferred:
+            self._adder = Adder(outside.store, outside.random)
         self._strings: dict[str, RecordId] = {}
         self._templates: dict[Template, RecordId] = {}
 
@@ -160,7 +165,10 @@ class RecordWriter:
         piece = read_fully(read, MAX_SEGMENT)
         if self._outside is not None and len(piece) >= self._outside.smallest:
             rest = _Rest(piece, read)
-            blob_id = add(self._outside.store, rest.read, self._outside.random).text
+            if self._adder is not None:
+                blob_id = self._adder.add(rest.read).text
+            else:
+                blob_id = add(self._outside.store, rest.read, self._outside.random).text
             with guard:
                 return self.external(blob_id)
         if len(piece) < MEDIUM_LIMIT:
@@ -186,6 +194,16 @@ class RecordWriter:
         else:
             draft = Draft(BLOB_ID, b"\xf0", (self.string(blob_id),))
         return ExternalBlob(self.segments.write(draft), blob_id)
+
+    def settle(self) -> None:
+        """Make binaries that went outside durable and visible; raises StoreIOError."""
+        if self._adder is not None:
+            self._adder.settle()
+
+    def close(self) -> None:
+        """Forget binaries outside that were not settled."""
+        if self._adder is not None:
+            self._adder.close()
 
     def list(self, records: Iterable[RecordId]) -> RecordId:
         """The id of the list of `records`, at least one."""

@@ -87,7 +87,8 @@ def write_sample(
         origin += f" {outside.store.layout.kind} {outside.smallest}"
     run = _Run(writer, origin, binary_kib * 1024, progress or (lambda _: None), outside)
     borders = [nodes * number // commits for number in range(commits + 1)]
-    heads = [run.commit(number, *borders[number : number + 2]) for number in range(commits)]
+    with run.writer:
+        heads = [run.commit(number, *borders[number : number + 2]) for number in range(commits)]
     return SampleResult(heads[-1], run.name, nodes, commits)
 
 
@@ -109,7 +110,7 @@ class _Run:
         self._progress = progress
         self._time_ms = self._start_ms(sink)
         self.name = f"run {self._rng.getrandbits(32):08x}"
-        self._writer = RepositoryWriter(
+        self.writer = RepositoryWriter(
             sink, ids.randbytes, wid="sample", now=lambda: self._time_ms, outside=outside
         )
 
@@ -121,18 +122,18 @@ class _Run:
 
     def commit(self, number: int, start: int, end: int) -> RecordId:
         """Write nodes `start` to `end` and the other changes of commit `number`."""
-        before = self._writer.head
-        super_root = self._writer.super_root()
+        before = self.writer.head
+        super_root = self.writer.super_root()
         top = super_root.child(ROOT).child("content").child("sample")
         if not top.has_child(WIDE):
-            showcase(top, self._rng, self._writer.blob)
+            showcase(top, self._rng, self.writer.blob)
         else:
             self._change_wide(top.child(WIDE), number)
             self._touch(top.child(self.name), start)
         self._add(top.child(self.name), start, end)
         if number == CHECKPOINT_COMMIT and before is not None:
             self._checkpoint(super_root.child(CHECKPOINTS), before)
-        head = self._writer.commit(super_root)
+        head = self.writer.commit(super_root)
         self._time_ms += COMMIT_MS
         return head
 
@@ -143,11 +144,11 @@ class _Run:
             for bucket, numbers in buckets:
                 into = parent.child(f"bucket {bucket}").set(PRIMARY_TYPE, UNSTRUCTURED)
                 for each in numbers:
-                    fill(into.child(f"node{each}"), self._rng, each, self._writer.blob, self._large)
+                    fill(into.child(f"node{each}"), self._rng, each, self.writer.blob, self._large)
                 # Written now, so that the memory needed does not grow with the commit.
-                parent.set_child(f"bucket {bucket}", self._writer.write(into))
+                parent.set_child(f"bucket {bucket}", self.writer.write(into))
                 self._progress(numbers[-1] + 1)
-            run.set_child(f"group {group}", self._writer.write(parent))
+            run.set_child(f"group {group}", self.writer.write(parent))
 
     def _touch(self, run: NodeBuilder, existing: int) -> None:
         """Change some of the run's first `existing` nodes and remove one."""

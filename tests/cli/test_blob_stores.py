@@ -243,3 +243,17 @@ def test_a_sample_has_its_large_binaries_outside(tmp_path: Path, run_json: Json,
     assert not found["faults"] and found["external_bytes"] > 600_000
     code, found = run_json("sample", tmp_path / "new", *blobs, "--blob-store-from", 100)
     assert code == 2 and "from 16512 to 262144 bytes" in found["error"]["message"]
+
+
+def test_an_import_that_is_refused_leaves_nothing_on_its_way(
+    tmp_path: Path, run_json: Json
+) -> None:
+    store, blobs = with_blobs("file", tmp_path)
+    exported = tmp_path / "exported"
+    export_to(exported, "--blob-store", blobs, store, "/content")
+    exported.write_bytes(b"".join(exported.read_bytes().splitlines(keepends=True)[:-1]))
+    place = ("--blob-store", tmp_path / "new blobs", "--blob-store-kind", "file")
+    command = ("import", "--create", "--input", exported, tmp_path / "new", "/content")
+    code, found = run_json(*command, *place)
+    assert code == 18 and "cut off" in found["error"]["message"]
+    assert not list((tmp_path / "new blobs").rglob("*.part"))

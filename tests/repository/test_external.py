@@ -19,6 +19,7 @@ from tarfailover.errors import (
     DamagedStoreError,
     FormatError,
 )
+from tarfailover.ids import RecordId
 from tarfailover.repository import Binary, Node, Repository
 from tarfailover.repository.commit import RepositoryWriter
 from tarfailover.repository.deepcheck import Books, Counts, Damage, DeepCheck
@@ -28,7 +29,7 @@ from tarfailover.repository.nodes import NodeState
 from tarfailover.repository.reader import RecordReader
 from tarfailover.repository.record_writer import Outside
 from tarfailover.repository.usage import usage
-from tarfailover.repository.values import Property
+from tarfailover.repository.values import ExternalBlob, Property
 from tarfailover.store.blobs import BLOCKS, DATA_STORE, BlobStore, Layout, open_blob_store
 
 KINDS = pytest.mark.parametrize("kind", ["file", "blocks"])
@@ -274,3 +275,31 @@ def test_bytes_of_external_binaries_are_told_as_they_are_read(tmp_path: Path) ->
             assert not list(check.run(opened.head.record))
             totals.append(sum(told))
     assert totals[0] - totals[1] == 75296
+
+
+def test_binaries_are_there_before_the_head_and_go_without_it(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path, DATA_STORE, QuickDisk())
+    seen = []
+
+    class Sink(MemorySink):
+        def commit(self, head: RecordId, time_ms: int) -> None:
+            seen.append(sorted(each.size for each in store.files()))
+            super().commit(head, time_ms)
+
+    outside = Outside(store, random.Random(6).randbytes)
+    with RepositoryWriter(
+        Sink(), random.Random(5).randbytes, wid="test", now=lambda: 1, outside=outside
+    ) as writer:
+        root = writer.super_root()
+        root.set("b", Property.of(bytes(20_000))).set("c", Property.of(writer.blob(bytes(30_000))))
+        assert not list(store.files())
+        head = writer.commit(root)
+        assert seen == [[20_000, 30_000]]
+        assert Node(NodeState(writer.reader, head)).properties["c"].binary.read() == bytes(30_000)
+        named = writer.blob(bytes(40_000))
+        assert isinstance(named, ExternalBlob)
+        # Whoever names it wants it to be there.
+        assert writer.external(named.blob_id).blob_id == named.blob_id
+        writer.blob(bytes(50_000))
+    assert sorted(each.size for each in store.files()) == [20_000, 30_000, 40_000]
+    assert not list(store.partials())

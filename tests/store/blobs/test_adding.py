@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from stores import QuickDisk
 
 from tarfailover.errors import StoreIOError
-from tarfailover.store.blobs import BLOCKS, DATA_STORE, BlobStore, Layout, add
+from tarfailover.store.blobs import BLOCKS, DATA_STORE, Adder, BlobStore, Layout, add
 from tarfailover.store.blobs import adding as module
 
 LAYOUTS = pytest.mark.parametrize("layout", [DATA_STORE, BLOCKS], ids=["file", "blocks"])
@@ -135,3 +135,31 @@ def test_the_machine_dies_at_any_step(tmp_path: Path, layout: Layout) -> None:
     disk.said = stored(BlobStore(live, layout, disk), content)
     disk.watch()
     assert number > 40
+
+
+@LAYOUTS
+def test_many_become_visible_together_and_those_that_are_not_settled_go(
+    tmp_path: Path, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WAITING", 10)
+    store = BlobStore(tmp_path, layout, QuickDisk())
+    contents = [bytes([number]) * 5000 for number in range(25)]
+    with Adder(store, random.Random(1).randbytes) as adder:
+        blobs = [adder.add(io.BytesIO(content).read) for content in contents[:24]]
+        assert [store.has(blob) for blob in blobs] == [True] * 20 + [False] * 4
+        adder.settle()
+        assert all(map(store.has, blobs)) and not list(store.partials())
+        last = adder.add(io.BytesIO(contents[24]).read)
+        again = adder.add(io.BytesIO(contents[0]).read)
+        assert len(list(store.partials())) == 2
+    assert not store.has(last) and store.has(again)
+    assert len(list(store.files())) == 24 and not list(store.partials())
+
+
+def test_equal_ones_can_wait_together(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path, DATA_STORE, QuickDisk())
+    with Adder(store, random.Random(1).randbytes) as adder:
+        blobs = {adder.add(io.BytesIO(bytes(5000)).read) for _ in range(12)}
+        adder.settle()
+    (blob,) = blobs
+    assert store.has(blob) and not list(store.partials())
