@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import re
 
-from tarfailover.errors import PeerError, ProtocolError
+from tarfailover.errors import PeerError
 from tarfailover.slave.asked import OnBytes
-from tarfailover.wire.fields import printable
 from tarfailover.wire.messages import ErrorCode
 from tarfailover.wire.oak.frames import BlobPart
 
@@ -26,7 +25,10 @@ def length_in(blob: str) -> int | None:
 
 
 class ComingBlob:
-    """Hands the bytes behind `offset` on; what is before it was here already."""
+    """Hands the bytes behind `offset` on; what is before it was here already.
+
+    One that is not what it says costs no other: the rest of it is passed over.
+    """
 
     def __init__(self, blob: str, offset: int, on_bytes: OnBytes) -> None:
         self.blob = blob
@@ -35,50 +37,56 @@ class ComingBlob:
         self._came = 0
         self._chunk = 0
         """Bytes that came of the chunk that is coming."""
-        self._total: int | None = None
+        self._total = length_in(blob)
+        self._begun = False
+        self._fault = ""
 
     def part(self, part: BlobPart) -> int | None:
         """The next part came; the length of the whole if it was the last one.
 
-        Raises ProtocolError for what is no continuation.
+        Raises PeerError, DAMAGED, with the last part of one that is not what it says.
         """
-        self._check(part)
+        self._fault = self._fault or self._wrong(part)
+        self._begun = True
         size = len(part.data)
         skipped = min(size, max(0, self._skip - self._came))
         self._came += size
         self._chunk += size
-        if size > skipped:
+        if size > skipped and not self._fault:
             self._on_bytes(bytes(part.data[skipped:]))
         if not part.ends:
             return None
         self._chunk = 0
-        if part.last != (self._came == part.total):
-            raise ProtocolError(
-                f"blob {printable(self.blob)} has {self._came} of {part.total} bytes, and its "
-                f"chunk says that it is {'' if part.last else 'not '}the last one"
-            )
-        return part.total if part.last else None
+        return self._whole() if part.last else None
 
-    def _check(self, part: BlobPart) -> None:
+    def _wrong(self, part: BlobPart) -> str:
+        """What is wrong with the next part; empty if nothing is."""
         begins = self._came == self._chunk
-        if part.first != begins or part.total != (self._total or part.total):
-            raise ProtocolError(f"a chunk of blob {printable(self.blob)} does not go on with it")
+        total, self._total = self._total, part.total
+        if total not in (None, part.total):
+            return f"has {part.total} bytes, where {total} were told"
+        if part.first != begins:
+            return "does not come from its beginning on"
         if self._came + len(part.data) > part.total:
-            raise ProtocolError(
-                f"blob {printable(self.blob)} has more than the {part.total} bytes of its answer"
-            )
-        self._total = part.total
+            return f"has more bytes than the {part.total} of its answer"
+        return ""
+
+    def _whole(self) -> int:
+        if not self._fault and self._came == self._total:
+            return self._came
+        raise self._damaged()
+
+    def _damaged(self) -> PeerError:
+        why = self._fault or f"ended after {self._came} of {self._total} bytes"
+        return PeerError(ErrorCode.DAMAGED, f"the primary's binary {why}")
 
     def left_out(self) -> int:
         """No more of it will come; its length if it has no bytes. Raises PeerError if it has."""
-        if self._total is None and length_in(self.blob) == 0:
+        if self._begun:
+            raise self._damaged()
+        if self._total == 0:
             return 0
-        if self._total is None:
-            raise PeerError(
-                ErrorCode.BLOB_GONE,
-                "the primary has no binary of this id, no blob store, or cannot read it",
-            )
         raise PeerError(
-            ErrorCode.DAMAGED,
-            f"the primary's binary ended after {self._came} of {self._total} bytes",
+            ErrorCode.BLOB_GONE,
+            "the primary has no binary of this id, no blob store, or cannot read it",
         )

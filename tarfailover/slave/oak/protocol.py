@@ -13,7 +13,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
 from tarfailover.config import SlaveConfig
-from tarfailover.errors import LinkError, PeerError
+from tarfailover.errors import LinkError, PeerError, ProtocolError
 from tarfailover.ids import RecordId, SegmentId, is_data, text
 from tarfailover.slave.asked import OnBytes, OnItem, OnItems
 from tarfailover.slave.link import Lacking, Link
@@ -33,7 +33,7 @@ from tarfailover.wire.oak.requests import GetBlob, GetHead, GetReferences, GetSe
 from tarfailover.wire.oak.snappy import Unpacker
 from tarfailover.wire.stream import Refusal, Segment
 
-WINDOW = 16 * 1024 * 1024
+WINDOW = 32 * 1024 * 1024
 """Bytes of segments asked for and not yet come, by guess: a primary holds them in memory."""
 
 _SILENT = (
@@ -133,6 +133,8 @@ class OakProtocol(Link, Protocol):
 
         def told(answer: HeadAnswer) -> None:
             record = answer.record
+            if not is_data(record.segment):
+                raise ProtocolError(f"head {record} is in no data segment")
             if record == have:
                 self._memory.tables.clear()
             is_known = have is None or record == have or bool(known)
@@ -209,16 +211,20 @@ class OakProtocol(Link, Protocol):
         done: Deferred[int] = self._opened()
         coming = ComingBlob(blob, offset, on_bytes)
 
-        def came(part: BlobPart) -> None:
-            total = coming.part(part)
-            if total is not None:
-                self._close_one(done, total)
-
-        def left_out() -> None:
+        def close(end: Callable[[], int | None]) -> None:
             try:
-                self._close_one(done, coming.left_out())
+                total = end()
             except PeerError as error:
                 self._close_one(done, Failure(error))
+            else:
+                if total is not None:
+                    self._close_one(done, total)
+
+        def came(part: BlobPart) -> None:
+            close(lambda: coming.part(part))
+
+        def left_out() -> None:
+            close(coming.left_out)
 
         size = min(length_in(blob) or 0, WINDOW)
         self._questions.fetch([Question(GetBlob(blob), came, left_out, size)])

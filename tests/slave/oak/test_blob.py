@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from links import Rig
 from oak_sides import OakEnd
-from stores import head_in, leaf
+from stores import bulk, head_in, leaf
 
 from tarfailover.errors import PeerError, ProtocolError
 from tarfailover.wire.messages import ErrorCode
@@ -89,12 +89,32 @@ def test_one_without_bytes_has_no_answer(end: OakEnd) -> None:
         [(DATA[:4], True, False, 11), (DATA[4:], True, True, 11)],
         [(DATA[:4], True, False, 11), (DATA[4:], False, True, 12)],
         [(DATA[:8], True, False, 11), (DATA[4:], False, True, 11)],
+        [(DATA, True, True, 12)],
+        [(DATA + b"!", True, True, 12)],
     ],
 )
-def test_chunks_that_do_not_go_on_with_it(
+def test_one_that_is_not_what_it_says_costs_no_other(
     end: OakEnd, chunks: list[tuple[bytes, bool, bool, int]]
 ) -> None:
     asks(end)
     for data, first, last, total in chunks:
         chunk(end, data, first=first, last=last, total=total)
+    end.primary.head(HEAD)
+    end.rig.settle()
+    (error,) = end.failures
+    assert isinstance(error, PeerError) and error.code == ErrorCode.DAMAGED
+    assert b"".join(end.items) in (b"", DATA[:4], DATA[:8], DATA)
+    assert not end.lost
+
+
+def test_chunks_behind_the_last_one(end: OakEnd) -> None:
+    asks(end)
+    chunk(end, DATA, first=True, last=True)
+    chunk(end, DATA, first=True, last=True)
     assert isinstance(end.error(), ProtocolError)
+
+
+def test_a_head_is_in_a_data_segment(end: OakEnd) -> None:
+    end.asked(end.protocol.head(head_in(bulk(1, 9).segment), 0))
+    end.primary.head(head_in(bulk(1, 9).segment))
+    assert "is in no data segment" in str(end.error())
