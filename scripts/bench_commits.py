@@ -254,8 +254,8 @@ def works(plan: Plan) -> Iterator[Work]:
     """What is measured, by what was asked for."""
     commits, nodes = plan.commits, plan.commits * NODES_PER_COMMIT
     yield Work("small commits", "commits/s", commits, lambda to: _small(to, 0, commits))
-    name = f"small commits of {THREADS} threads"
-    yield Work(name, "commits/s", THREADS * commits, lambda to: _threads(to, commits))
+    name, each = f"small commits of {THREADS} threads", -(-commits // 4)
+    yield Work(name, "commits/s", THREADS * each, lambda to: _threads(to, each))
     yield Work(f"one commit of {nodes:,} nodes", "nodes/s", nodes, lambda to: to.large(nodes))
     chance = random.Random(1)  # noqa: S311 -- not for secrets
     data = [chance.randbytes(BINARY) for _ in range(BINARIES)]

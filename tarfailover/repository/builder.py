@@ -16,10 +16,12 @@ class NodeBuilder:
     properties and children of its node only. Names are not checked against JCR's rules.
     """
 
-    __slots__ = ("_children", "_properties", "base")
+    __slots__ = ("_children", "_properties", "base", "opened")
 
-    def __init__(self, base: NodeState | None = None) -> None:
+    def __init__(self, base: NodeState | None = None, *, opened: bool = False) -> None:
         self.base = base
+        self.opened = opened
+        """Whether `base` is what the state above has under this name."""
         self._properties: dict[str, Property | None] = {}
         self._children: dict[str, NodeBuilder | NodeState | None] = {}
 
@@ -63,7 +65,7 @@ class NodeBuilder:
         if name in self._children or self.base is None:
             made = NodeBuilder(changed)
         else:
-            made = NodeBuilder(self.base.child(name))
+            made = NodeBuilder(self.base.child(name), opened=True)
         self._children[name] = made
         return made
 
@@ -72,11 +74,12 @@ class NodeBuilder:
         changed = self._children.get(name)
         if isinstance(changed, NodeBuilder):
             return changed
-        if name not in self._children and self.base is not None:
+        opened = name not in self._children
+        if opened and self.base is not None:
             changed = self.base.child(name)
         if changed is None:
             return None
-        made = self._children[name] = NodeBuilder(changed)
+        made = self._children[name] = NodeBuilder(changed, opened=opened)
         return made
 
     def has_child(self, name: str) -> bool:
@@ -99,8 +102,9 @@ class NodeBuilder:
 
     def remove_child(self, name: str) -> bool:
         """Remove the child `name` with all below it; whether there was one."""
-        existed = self.has_child(name)
-        if self.base is not None and self.base.child_id(name) is not None:
+        stored = self.base is not None and self.base.child_id(name) is not None
+        existed = self._children[name] is not None if name in self._children else stored
+        if stored:
             self._children[name] = None
         else:
             self._children.pop(name, None)
@@ -120,8 +124,7 @@ class NodeBuilder:
                     above.append((parent, name))
         left = len(above)
         for (parent, name), child in zip(reversed(above), reversed(found), strict=False):
-            known = None if parent.base is None else parent.base.child_id(name)
-            if child.is_unchanged() and child.base is not None and child.base.id == known:
+            if child.opened and child.is_unchanged():
                 parent.forget(name)
                 left -= 1
         return left

@@ -73,11 +73,11 @@ class TreeWriter:
 
     def _node(self, builder: NodeBuilder, written: ChildIds) -> RecordId:
         base = builder.base
-        changes = written if base is None else _really_changed(base, written)
+        changes, more = _really_changed(base, written)
         properties = dict(builder.changed_properties())
         if base is not None and not changes and not properties:
             return base.id
-        names, children = self._children(base, changes)
+        names, children = self._children(base, changes, more)
         before = Template() if base is None else base.template
         shape = _Shape(before, [] if base is None else base.value_records())
         for name, prop in properties.items():
@@ -98,13 +98,16 @@ class TreeWriter:
         return self.records.list(ordered)
 
     def _children(
-        self, base: NodeState | None, changes: ChildIds
+        self, base: NodeState | None, changes: ChildIds, more: int
     ) -> tuple[str | bool, RecordId | None]:
-        """What the template says of the children (only name, or whether many), and their id."""
+        """What the template says of the children (only name, or whether many), and their id.
+
+        There are `more` than before.
+        """
         if base is not None and base.template.many and base.child_record is not None:
             if not changes:
                 return True, base.child_record
-            if _count_after(base, changes) > 1:
+            if base.child_count() + more > 1:
                 return True, self._maps.change(base.child_record, changes)
         left = dict(base.child_ids()) if base is not None else {}
         for name, record in changes.items():
@@ -124,15 +127,18 @@ def _path(frames: list[_Frame]) -> str:
     return paths.shortened(paths.join(names[1:] if names[:1] == [ROOT] else names))
 
 
-def _really_changed(base: NodeState, written: ChildIds) -> ChildIds:
-    return {name: record for name, record in written.items() if base.child_id(name) != record}
-
-
-def _count_after(base: NodeState, changes: ChildIds) -> int:
-    known = {name for name in changes if base.child_id(name) is not None}
-    added = sum(1 for name, record in changes.items() if record is not None and name not in known)
-    removed = sum(1 for name in known if changes[name] is None)
-    return base.child_count() + added - removed
+def _really_changed(base: NodeState | None, written: ChildIds) -> tuple[ChildIds, int]:
+    """Those of `written` that differ from before, and by how many there are more children."""
+    if base is None:
+        return written, 0
+    changes: ChildIds = {}
+    more = 0
+    for name, record in written.items():
+        before = base.child_id(name)
+        if before != record:
+            changes[name] = record
+            more += (record is not None) - (before is not None)
+    return changes, more
 
 
 class _Shape:

@@ -20,8 +20,10 @@ from tarfailover.repository.storing import Settable, check_name, held_bytes, sto
 from tarfailover.repository.tree import Node, NodeProperty, Properties, similar
 from tarfailover.repository.values import Name, PropertyType
 
-HELD_EDITS = 10_000
-"""Nodes read or changed, and properties set, of which a commit keeps track in memory."""
+HELD_EDITS = 50_000
+"""Steps after which a commit looks at how many nodes it holds: reading one, setting a property."""
+HELD_NODES = 12_500
+"""Changed nodes that a commit holds in memory."""
 HELD_BYTES = 16 * 1024 * 1024
 """Bytes of values that a commit keeps in memory."""
 
@@ -58,7 +60,7 @@ class Edit:
         """Let go of what was only read, and, if the rest is still much, write it."""
         top = self.top
         left = top.forget_unchanged()
-        if left >= HELD_EDITS // 2 or self._bytes >= HELD_BYTES // 2:
+        if left >= HELD_NODES or self._bytes >= HELD_BYTES // 2:
             self._top = NodeBuilder(self.committer.write(top, self.reader))
             left = self._bytes = 0
         self._edits = left
@@ -222,7 +224,9 @@ class WritableNode:
     def _made(self, name: str, primary_type: str | None) -> WritableNode:
         check_name(name)
         self.edit.touch()
-        made = WritableNode(self.edit, name, self).hold(self.builder.child(name))
+        fresh = NodeBuilder()
+        self.builder.attach(name, fresh)
+        made = WritableNode(self.edit, name, self).hold(fresh)
         if primary_type is not None:
             made.set(PRIMARY_TYPE, Name(primary_type))
         return made

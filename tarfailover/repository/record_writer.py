@@ -207,6 +207,8 @@ class RecordWriter:
 
     def list(self, records: Iterable[RecordId]) -> RecordId:
         """The id of the list of `records`, at least one."""
+        if isinstance(records, list) and 0 < len(records) <= BUCKET_SIZE:
+            return self.segments.write(bucket_draft(records)) if records[1:] else records[0]
         row = ListWriter(self.segments)
         for record in records:
             row.add(record)
@@ -223,7 +225,8 @@ class RecordWriter:
     def property(self, prop: Property) -> RecordId:
         """What a node's list of values names for `prop`: the value, or a LIST of values."""
         if not prop.array:
-            return self.value(prop.values[0])
+            [value] = prop.values
+            return self.string(value) if isinstance(value, str) else self.value(value)
         if not prop.values:
             return self.segments.write(list_draft(0, None))
         elements = self.list([self.value(value) for value in prop.values])

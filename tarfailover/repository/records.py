@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from tarfailover.errors import ContentError
@@ -41,6 +42,9 @@ MAP_SIZE_BITS = 29
 MAX_MAP = 500_000_000
 """The size at which Oak itself refuses to let a map grow."""
 DIFF_HEAD = 0xFFFFFFFF
+
+SORTED_SHAPES = 1024
+"""Rows of properties of which it is remembered how they are sorted: most nodes are alike."""
 
 HAS_PRIMARY = 1 << 31
 HAS_MIXINS = 1 << 30
@@ -107,7 +111,12 @@ class Template:
 
 def sort_properties(tags: dict[str, int]) -> tuple[tuple[str, int], ...]:
     """The (name, tag) pairs of `tags` in the order that a template must have."""
-    return tuple(sorted(tags.items(), key=lambda item: property_key(item[0])))
+    return _sorted(tuple(tags.items()))
+
+
+@lru_cache(SORTED_SHAPES)
+def _sorted(tags: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted(tags, key=lambda item: property_key(item[0])))
 
 
 def value_draft(data: bytes) -> Draft:

@@ -297,6 +297,7 @@ def test_any_history_equals_a_plain_model(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(editing, "HELD_EDITS", held)
+        patch.setattr(editing, "HELD_NODES", held // 2)
         history = History(tmp_path_factory.mktemp("history"))
         try:
             for what, how in steps:

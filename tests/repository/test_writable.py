@@ -402,6 +402,7 @@ def test_memory_is_given_back_in_a_block_that_goes_on(
 ) -> None:
     """With limits of next to nothing all is written, and looked for again, all the time."""
     monkeypatch.setattr(editing, "HELD_EDITS", 5)
+    monkeypatch.setattr(editing, "HELD_NODES", 2)
     monkeypatch.setattr(editing, "HELD_BYTES", 500)
     with opened(tmp_path) as store:
         with store.commit() as root:
