@@ -8,7 +8,7 @@ import pytest
 from daemons import Daemon
 from oak_content import digest_of
 from oak_links import OAK_SLAVE, QUICK_SLAVE, has, oak_primary, oak_standby, synced
-from oak_peer import Peer
+from oak_peer import Peer, until
 
 from tarfailover.store.blobs import open_blob_store
 
@@ -100,3 +100,25 @@ def test_private_data_stores_side_by_side(peer: Peer, tmp_path: Path) -> None:
         expected = live.digest()
     assert binaries(ours) == binaries(theirs) == binaries(top)
     assert peer.digest(tmp_path / "ours", blobs=ours) == expected
+
+
+@pytest.mark.cell("kill -9 of our slave while binaries come from an Oak primary")
+def test_our_slave_is_killed_among_the_binaries(peer: Peer, tmp_path: Path) -> None:
+    """The head waits for all of them, before and after."""
+    top, own, copy = tmp_path / "top-blobs", tmp_path / "own-blobs", tmp_path / "copy"
+    with peer.open(tmp_path / "top", blobs=top) as live:
+        live.fill(seed=1, nodes=100, kib=500)
+        given = (*OAK_SLAVE, "--blob-store", own)
+        with oak_primary(live) as port:
+            with Daemon.slave(copy, port, *given, "--rate-limit", "512KiB") as slave:
+                slave.expect("syncing")
+                until(lambda: own.is_dir() and any(own.rglob("*")), "the first bytes of one")
+                slave.kill()
+            assert "is durable" not in slave.output
+            assert binaries(own) < binaries(top)
+            with Daemon.slave(copy, port, *given) as slave:
+                has(slave, live.head())
+                slave.stop()
+        expected = live.digest()
+    assert binaries(own) == binaries(top)
+    assert digest_of(copy, own) == expected == peer.digest(copy, blobs=own)
