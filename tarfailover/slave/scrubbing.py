@@ -135,17 +135,26 @@ class Scrubbing:
 
     async def _one_turn(self) -> None:
         """One slice, or a look whether one is due; never raises."""
-        began = self._clock.seconds()
+        began, rate = self._clock.seconds(), self._config.scrub_rate
         try:
             size = await self._work()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told and tried again
-            self._forget()
-            if self._running and self._has()[0] is not None:
-                self.log.warn("scrub: {error}; it is begun anew", error=str(error))
-            size = 0
-        rate = self._config.scrub_rate
-        pause = began + size / rate - self._clock.seconds() if rate and size else REST
+            self._later(self._failed(error))
+            return
+        pause = began + size / rate - self._clock.seconds() if size else REST
         self._later(max(0.0, pause))
+
+    def _failed(self, error: Exception) -> float:
+        """Begin anew; seconds until then. A copy that was closed meanwhile is no failure."""
+        same, self._scrub, self._of = self._of is self._has()[0], None, None
+        if not (self._running and same):
+            return REST
+        self.log.warn(
+            "scrub: {error}; it goes on in {minutes:.0f} minutes",
+            error=str(error) or type(error).__name__,
+            minutes=RETRY_AFTER / 60,
+        )
+        return RETRY_AFTER
 
     async def _work(self) -> int:
         """Bytes that were looked at."""
@@ -182,9 +191,6 @@ class Scrubbing:
             self._scrub = await self._in_thread(Scrub, copy.writer)
             self._of, self._saved, self._retry_at = copy, self._clock.seconds(), 0.0
         return self._scrub
-
-    def _forget(self) -> None:
-        self._scrub = self._of = None
 
     def _completed(self, scrub: Scrub) -> None:
         self.log.info(

@@ -21,7 +21,7 @@ from tarfailover.store.repair.run import StoreRepair
 from tarfailover.store.repair.supply import Outcome
 
 MTIME = 1_700_000_000
-NOT_STORE = {"repo.lock", "tarfailover.json"}
+NOT_STORE = {"repo.lock", "tarfailover.json", "tarfailover-scrub.json"}
 """Files beside a store."""
 
 

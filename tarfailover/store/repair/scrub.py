@@ -87,12 +87,15 @@ class ScrubState:
             raise ValueError("another format")
         left = [Left(*each) for each in found.pop("left")]
         state = cls(**found, left=left)
-        numbers = (state.number, state.offset, state.passes, state.found, state.repaired)
-        times = (state.begun, state.ended, *(each.since for each in left))
-        if not all(type(each) is int for each in numbers) or type(state.letter) is not str:
-            raise TypeError("no numbers")
-        if not all(type(each) in (int, float) for each in times):
-            raise TypeError("no times")
+        whole = [state.number, state.offset, state.passes, state.found, state.repaired]
+        whole += [each.offset for each in left]
+        times = [state.begun, state.ended, *(each.since for each in left)]
+        words = [state.letter, *(part for each in left for part in (each.file, *each[3:5]))]
+        words += [each.segment for each in left if each.segment is not None]
+        sound = all(type(each) is int and each >= 0 for each in whole)
+        sound &= all(type(each) in (int, float) for each in times)
+        if not sound or not all(type(each) is str for each in words):
+            raise TypeError("values of other kinds")
         return state
 
 
@@ -202,7 +205,8 @@ class Scrub:
             if damage.entry is None:
                 self._mend_trailing(snapshot, reader)
             else:
-                self._mend_entry(reader, damage, came.get(damage.entry.segment))
+                arrival = came.get(damage.entry.segment) if damage.lost else None
+                self._mend_entry(reader, damage, arrival)
         except (FormatError, StoreError) as error:
             return error.what if isinstance(error, FormatError) else str(error)
         return ""
