@@ -10,7 +10,7 @@ from pathlib import Path
 import handmade
 import pytest
 from blob_samples import one_file_id, put, unpacked, vectors, with_blobs
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stores import QuickDisk
 
@@ -233,6 +233,7 @@ def test_a_cleanup_beside_it_only_keeps_more(tmp_path: Path) -> None:
     assert left(store) == {b"old", b"head", b"later"}
 
 
+@settings(max_examples=40)
 @given(st.sets(st.integers(0, 11)), st.sets(st.integers(0, 11)), st.integers(1, 4), st.data())
 def test_any_course_keeps_what_is_mentioned_or_young(
     tmp_path_factory: pytest.TempPathFactory,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from blob_samples import TreeDisk, one_file_id, put, unpacked, write_tree
 from crash import FailingDisk
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stores import QuickDisk
 
@@ -55,6 +55,7 @@ def test_empty_and_small_blobs(tmp_path: Path, layout: Layout, content: bytes) -
     store.verify(blob)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 700), max_size=12), st.sampled_from([DATA_STORE, BLOCKS]), st.data())
 def test_any_course_of_attempts_ends_with_the_content(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], layout: Layout, data: st.DataObject

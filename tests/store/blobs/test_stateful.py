@@ -164,4 +164,4 @@ class Beside(RuleBasedStateMachine):
 
 
 TestBeside = Beside.TestCase
-TestBeside.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestBeside.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 from blob_samples import CONTENTS, fetch, one_file_id, put, unpacked, vectors
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stores import QuickDisk
 
@@ -238,6 +238,7 @@ def test_a_block_that_oak_wrote_whole_is_read_whatever_its_size(tmp_path: Path) 
     store.verify(blob)
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.integers(0, 9000), st.integers(0, 3000)), max_size=8),
     st.sampled_from([v for v in vectors() if len(v[1]) == 8000]),
