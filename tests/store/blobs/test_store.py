@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import os
+import random
 from pathlib import Path
 from typing import NoReturn
 
@@ -344,3 +345,22 @@ def test_a_store_that_is_a_file_or_cannot_be_looked_into_is_told(tmp_path: Path)
     store = BlobStore(path, DATA_STORE)
     with pytest.raises(StoreIOError, match="cannot look into"):
         store.has(one_file_id(DATA_STORE, b"x"))
+
+
+@pytest.mark.parametrize("name", ["file", "blocks", "nested"])
+def test_any_flipped_bit_is_found(tmp_path: Path, name: str) -> None:
+    store = unpacked(name, tmp_path)
+    blobs = [store.parse(text) for vector, _, text in vectors() if vector == name]
+    owners = {digest: blob for blob in blobs for digest in store.digests(blob)}
+    chance = random.Random(name)
+    files = list(store.files())
+    for file in chance.sample(files, min(40, len(files))):
+        content = file.path.read_bytes()
+        flipped = bytearray(content)
+        flipped[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        file.path.write_bytes(flipped)
+        with pytest.raises(DamagedStoreError, match=file.digest):
+            store.verify(owners[file.digest])
+        file.path.write_bytes(content)
+    for blob in blobs:
+        store.verify(blob)
