@@ -7,6 +7,7 @@ import os
 import random
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from stores import QuickDisk, head_in, leaf
 from tarfailover import repository
 from tarfailover.errors import StoreIOError
 from tarfailover.ids import Generation, RecordId
+from tarfailover.reload import SLAVE_LIVE, Reload
 from tarfailover.repository.builder import NodeBuilder
 from tarfailover.repository.commit import RepositoryWriter
 from tarfailover.repository.digest import content_digest
@@ -386,6 +388,18 @@ class TestMissing:
         assert report(slave.service)["blobs_missing"] == 0
         assert MissingBlobs.load(sides.tmp_path / "copy").blobs == {}
         assert set(slave.history[2:]) <= {"in sync"}
+
+    def test_told_to_warn_while_it_waits(self, both: Callable[..., Both]) -> None:
+        sides = both()
+        put(sides.theirs, TWO)
+        first = holder(1, [id_of(ONE)])
+        sides.serve(first)
+        slave = sides.follow()
+        assert slave.state == status.FAILED
+        config = slave.service.config
+        Reload(slave.service, lambda: replace(config, blobs="warn"), SLAVE_LIVE)()
+        sides.rig.pass_time(10, step=1)
+        assert slave.state == status.IN_SYNC and slave.head == head_in(first.segment)
 
     def test_from_warn_back_to_require(self, both: Callable[..., Both]) -> None:
         sides = both(blobs="warn")
