@@ -124,12 +124,7 @@ class BlobCopy:
         shared = config.blob_store_shared
         path = Path(config.blob_store)
         listed = MissingBlobs.load(writer.directory)
-        if listed.blob_store == str(path) and not _holds_anything(path):
-            # An empty directory is where a disk is not mounted any more, on another disk.
-            raise DamagedStoreError(
-                f"{path}: the binaries of this copy were here and are gone; is their disk "
-                f"mounted? To bring all of them anew, remove {writer.directory / NAME}"
-            )
+        _refuse_vanished(listed, path, writer.directory)
         kind = config.blob_store_kind
         store = open_blob_store(path, kind, create=not shared, disk=disk)
         return cls(store, writer, listed, shared=shared)
@@ -139,6 +134,7 @@ class BlobCopy:
     def begin(self, head: SegmentId, look: Look) -> None:
         """Look up what the closure of `head` mentions, and what is listed, as `look` says."""
         self.end()
+        _refuse_vanished(self._listed, self.store.path, self._writer.directory)
         self._snapshot = snapshot = self._writer.snapshot()
         readers = snapshot.tars.readers
         if look is Look.ALL or readers[: len(self._readers)] != self._readers:
@@ -223,7 +219,7 @@ class BlobCopy:
     def _check_room(self, size: int) -> None:
         """Leave some space to others, above all to the segments; raises StoreIOError."""
         path = self.store.path
-        free = self._disk.free(path if path.exists() else path.parent)
+        free = self._disk.free(next(each for each in (path, *path.parents) if each.exists()))
         if free < size + SPARE:
             raise StoreIOError(
                 f"{path}: {free} bytes are free here, of which {SPARE} are left to others; free "
@@ -337,6 +333,16 @@ class BlobCopy:
 def _cut(blob: str) -> str:
     """An id as it is listed: one that is no id may be of any length."""
     return blob if len(blob) <= LONGEST else blob[:LONGEST] + "…"
+
+
+def _refuse_vanished(listed: MissingBlobs, path: Path, directory: Path) -> None:
+    """Raise DamagedStoreError if the binaries of a copy were in `path`, which is empty now."""
+    if listed.blob_store == str(path) and not _holds_anything(path):
+        # An empty directory is where a disk is not mounted any more, on another disk.
+        raise DamagedStoreError(
+            f"{path}: the binaries of this copy were here and are gone; is their disk mounted? "
+            f"To bring all of them anew, remove {directory / NAME}"
+        )
 
 
 def _holds_anything(path: Path) -> bool:

@@ -285,6 +285,24 @@ class TestPrivate:
         assert slave.state == status.IN_SYNC
         assert slave.head == head_in(second.segment) and sides.has(ONE, LARGE)
 
+    def test_a_disk_that_goes_while_it_follows(self, both: Callable[..., Both]) -> None:
+        sides = both()
+        first = holder(1, [put(sides.theirs, ONE).text])
+        sides.serve(first)
+        slave = sides.follow()
+        away = sides.tmp_path / "away"
+        sides.ours.path.rename(away)
+        sides.ours.path.mkdir()
+        second = holder(2, [put(sides.theirs, TWO).text], [first.segment])
+        sides.commit(second)
+        assert slave.state == status.FAILED and "disk mounted?" in slave.service.status.why
+        sides.rig.pass_time(30, step=5)
+        assert not any(sides.ours.path.iterdir()) and head_of(sides) == head_in(first.segment)
+        sides.ours.path.rmdir()
+        away.rename(sides.ours.path)
+        sides.rig.pass_time(60, step=5)
+        assert slave.state == status.IN_SYNC and sides.has(ONE, TWO)
+
     def test_some_space_is_left_to_others(
         self, both: Callable[..., Both], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -341,6 +359,7 @@ class TestPrivate:
         (error,) = slave.fatal
         assert "is their disk mounted?" in str(error)
         slave.stop()
+        assert not sides.ours.path.exists() or not any(sides.ours.path.iterdir())
         (sides.tmp_path / "copy" / NAME).unlink()
         assert sides.follow().state == status.IN_SYNC
 
