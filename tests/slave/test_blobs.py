@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from binaries import Both, holder, id_of
+from binaries import Both, add_to, holder, id_of
 from blob_samples import OAK_WALKED, put, with_blobs
 from content import external, write
 from links import Link
@@ -302,6 +302,28 @@ class TestPrivate:
         away.rename(sides.ours.path)
         sides.rig.pass_time(60, step=5)
         assert slave.state == status.IN_SYNC and sides.has(ONE, TWO)
+
+    def test_a_disk_that_hangs_is_told_and_it_goes_on_with_it(
+        self, both: Callable[..., Both]
+    ) -> None:
+        sides = both()
+        first = leaf(1)
+        sides.serve(first)
+        slave = sides.follow()
+        second = holder(2, [put(sides.theirs, LARGE).text], [first.segment])
+        add_to(sides.store, [second])
+        sides.master.factory.refresh()
+        copy = slave.service.copy
+        assert copy is not None and copy.blobs is not None
+        begun = copy.blobs
+        sides.rig.until(lambda: bool(begun._open), "binaries on their way to the disk")
+        slave.work.held = True
+        sides.rig.pass_time(130, step=5)
+        assert slave.state == status.STALLED and "the store's thread" in slave.service.status.why
+        slave.work.held = False
+        sides.rig.pass_time(60, step=5)
+        assert slave.state == status.IN_SYNC and slave.head == head_in(second.segment)
+        assert sides.has(LARGE)
 
     def test_some_space_is_left_to_others(
         self, both: Callable[..., Both], monkeypatch: pytest.MonkeyPatch
