@@ -183,7 +183,15 @@ class _Calling:
             self._security.stop()
         if self._connection is None and not self._gone.called:
             self._gone.callback(None)
+        if not self._gone.called:
+            late = reactor.callLater(_CLOSE_SECONDS, self._abort)
+            self._gone.addCallback(lambda _: late.cancel() if late.active() else None)
         return self._gone
+
+    def _abort(self) -> None:
+        """The other side does not let go."""
+        if self._connection is not None:
+            self._connection.transport.abortConnection()
 
     def _welcomed(self, protocol: Any, welcome: Any) -> None:
         self._connection = protocol
@@ -225,5 +233,7 @@ def _running() -> Iterator[None]:
         thread.join(_STOP_SECONDS)
 
 
+_CLOSE_SECONDS = 2.0
+"""For the other side to let go of the connection in good order."""
 _STOP_SECONDS = 5.0
 """For the reactor to end; it is a daemon's thread, so that nothing hangs."""

@@ -144,9 +144,12 @@ def _verify(options: argparse.Namespace, output: Output) -> int:
         )
         for found in map(digesting.Found._make, state.told):
             _tell(output, found)
-        with output.progress("verifying") as progress:
-            for found in verification.run(progress, keep):
-                _tell(output, found)
+        try:
+            with output.progress("verifying") as progress:
+                for found in verification.run(progress, keep):
+                    _tell(output, found)
+        finally:
+            keep()
     if options.resume and verification.finished:
         options.resume.unlink(missing_ok=True)
     _tell_verified(options, output, verification, master)

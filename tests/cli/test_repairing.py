@@ -22,6 +22,7 @@ from stores import add_heads, leaf, tar_bytes
 from twisted.internet.threads import deferToThread
 
 from tarfailover.cli import main
+from tarfailover.errors import LinkError
 from tarfailover.format.tar import BLOCK
 
 TAR, LAST = "data00000a.tar", "data00002a.tar"
@@ -192,6 +193,52 @@ async def test_a_file_that_is_no_state(
         assert code == 2 and str(kept) in found["error"]["message"]
         code, _ = await run(capsys, master, "verify", "--resume", copy / "kept", copy)
         assert code == 2
+
+
+@ensureDeferred
+async def test_over_mutual_tls(
+    original: Path, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    certs = tmp_path / "certs"
+    assert main(["certs", "init", str(certs), "--master", "127.0.0.1", "--slave", "oak2"]) == 0
+    shown = {"tls_certificate": str(certs / "master.pem"), "tls_key": str(certs / "master.key")}
+    own = ["--tls-certificate", certs / "oak2.pem", "--tls-key", certs / "oak2.key"]
+    async with Master(original, tls_ca=str(certs / "ca.pem"), **shown) as master:
+        code, found = await run(capsys, master, "verify", "--tls-ca", certs / "ca.pem", *own, copy)
+        assert (code, found["findings"]) == (0, [])
+        code, found = await run(capsys, master, "verify", "--tls-ca", certs / "ca.pem", copy)
+        assert code == 25 and "certificate" in found["error"]["message"]
+        code, found = await run(capsys, master, "verify", copy)
+        assert code in (20, 21, 23), "a master with TLS, and no word of it here"
+
+
+@ensureDeferred
+async def test_a_master_that_is_too_old(
+    original: Path,
+    copy: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tarfailover.master.packing.SUPPORTED", ())
+    async with Master(original) as master:
+        code, found = await run(capsys, master, "verify", copy)
+    assert code == 21 and "cannot tell digests" in found["error"]["message"]
+
+
+@ensureDeferred
+async def test_a_master_that_goes_away_in_the_middle(
+    original: Path,
+    copy: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def cut(*_: object) -> bytes:
+        raise LinkError("pulled out")
+
+    monkeypatch.setattr("tarfailover.master.digests.DigestSource.next", cut)
+    async with Master(original) as master:
+        code, found = await run(capsys, master, "verify", copy)
+    assert code == 21 and "the log of the master" in found["error"]["message"]
 
 
 def tree(directory: Path) -> dict[str, bytes]:
