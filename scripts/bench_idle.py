@@ -22,6 +22,8 @@ from rich.console import Console
 
 ALL_HAVE = re.compile(r"all have (\S+)")
 BYTES = re.compile(r"bytes (\d+) (\d+)")
+POLL_WAIT = 20.0
+"""Seconds that a master waits with its answer."""
 HOW = """\
 The cost of slaves that are in sync, for their master: connections of real slaves out of one
 process, which ask for the head and are answered after 20 s that it is still the same. CPU is that
@@ -59,7 +61,9 @@ def _measured(plan: Plan, *, secure: bool) -> dict[str, Any]:
         slaves = stack.enter_context(Process(sys.executable, *command))
         slaves.line(ALL_HAVE)
         grown = processes.memory(master.pid) - before
-        first = slaves.line(BYTES)
+        # All ask at the same time: whole polls are counted, from between two of them.
+        time.sleep(min(POLL_WAIT, plan.idle_seconds) / 2)
+        first = _newest(slaves, BYTES)
         busy = _thousandths(master, plan.idle_seconds)
         last = _newest(slaves, BYTES)
         head = stores.small_commit(writer, 1)
