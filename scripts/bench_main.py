@@ -56,6 +56,16 @@ PARTS = {
 }
 """By the name that --only knows, in the order in which they are measured and shown."""
 
+_SPEED = r"[1-9]\d{0,4}"
+LISTS = (
+    ("round_trips", r"\d{1,5}", "whole numbers of ms, like 0,50"),
+    ("wan_round_trips", r"\d{1,5}", "whole numbers of ms, like 50,100"),
+    ("lines", _SPEED, "whole numbers of Mbit/s, like 10,100"),
+    ("wan_lines", _SPEED, "whole numbers of Mbit/s, like 10,100"),
+    ("levels", r"(none|auto|[1-9])", "none, auto, and 1 to 9, like none,1,auto"),
+)
+"""Options with commas: their items, and what they are."""
+
 
 def arguments(given: list[str]) -> argparse.Namespace:
     """The options; ends the program for bad ones."""
@@ -104,11 +114,10 @@ def arguments(given: list[str]) -> argparse.Namespace:
     options.only = options.only.split(",")
     if unknown := set(options.only) - set(PARTS):
         parser.error(f"--only knows {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")
-    for name in ("round_trips", "lines", "wan_lines", "wan_round_trips"):
-        given_numbers = getattr(options, name)
-        if not re.fullmatch(r"\d{1,5}(,\d{1,5})*", given_numbers):
+    for name, form, told in LISTS:
+        if not re.fullmatch(f"{form}(,{form})*", getattr(options, name)):
             option = f"--{name.replace('_', '-')}"
-            parser.error(f"{option} are whole numbers, like 0,50; not {given_numbers}")
+            parser.error(f"{option} are {told}; not {getattr(options, name)}")
     if options.directory is not None and not options.directory.is_dir():
         parser.error(f"--directory {options.directory} is no directory")
     return options

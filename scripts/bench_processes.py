@@ -71,6 +71,8 @@ class Process:
         )
         self.pid = self._popen.pid
         self._lines: list[tuple[float, str]] = []
+        self._last = ""
+        """The newest line that was looked at, and that says something."""
         self._ended = False
         self._changed = threading.Condition()
         self._listener = threading.Thread(target=self._listen, args=[self._popen.stdout])
@@ -97,8 +99,10 @@ class Process:
                     lambda: self._lines or self._ended, max(0.0, deadline - time.monotonic())
                 )
                 if not self._lines:
-                    raise BenchError(f"{self.name}: no line with {pattern.pattern!r} came")
+                    why = f"no line with {pattern.pattern!r} came"
+                    raise BenchError(f"{self.name}: {why}, the last one is {self._last!r}")
                 when, text = self._lines.pop(0)
+                self._last = text or self._last
             found = pattern.search(text)
             if found:
                 return Line(when, found)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench_main import arguments
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SECONDS = 120
@@ -117,3 +118,21 @@ def test_commits_are_measured_against_sqlite_with_the_same_tree(tmp_path: Path) 
         assert row["ratio"] == pytest.approx(row["ours"] / best)
     assert found["sync_ms"] > 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("--levels=zstd", "--levels are none, auto, and 1 to 9, like none,1,auto; not zstd"),
+        ("--lines=0", "--lines are whole numbers of Mbit/s, like 10,100; not 0"),
+        ("--round-trips=x", "--round-trips are whole numbers of ms, like 0,50; not x"),
+        ("--slaves=0", "--slaves must be at least 1"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused(
+    option: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        arguments([option])
+    assert ended.value.code == 2
+    assert told in " ".join(capsys.readouterr().err.split())
