@@ -116,6 +116,7 @@ class Committer:
         StoreLockedError: whether it was shows when the store is opened again.
         """
         with self._writing:
+            self._shelf.relieve()
             ours = super_root
             if self._head.id != base.id:
                 ours = merge(base, super_root, self._head, self._tree.write)
@@ -126,6 +127,7 @@ class Committer:
     def change(self, change: Callable[[NodeBuilder], None]) -> RecordId:
         """Let `change` alter the newest super root, between two commits; raises as `commit`."""
         with self._writing:
+            self._shelf.relieve()
             super_root = NodeBuilder(self._head)
             change(super_root)
             written, turn = self._advance(super_root)
@@ -187,6 +189,7 @@ class Committer:
     def write(self, builder: NodeBuilder, reader: RecordReader) -> NodeState:
         """Write what changed in a builder now; nothing refers to it until a commit does."""
         with self._writing:
+            self._shelf.relieve()
             written = self._tree.write(builder)
             self._segments.seal()
             return NodeState(reader, written.id)
@@ -204,6 +207,7 @@ class Committer:
         if self._may_share(node.id.segment, node.reader):
             return NodeState(reader, node.id)
         with self._writing:
+            self._shelf.relieve()
             copy = self._copying(node.reader).tree(node)
             self._segments.seal()
         return NodeState(reader, copy)
@@ -215,6 +219,7 @@ class Committer:
         if self._may_share(blob.record.segment, reader):
             return blob
         with self._writing:
+            self._shelf.relieve()
             return self._tree.reader.blob(self._copying(reader).blob(blob))
 
     def _copying(self, old: RecordReader) -> Copying:

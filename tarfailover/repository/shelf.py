@@ -16,7 +16,7 @@ from tarfailover.store.snapshot import Snapshot
 from tarfailover.store.writer import StoreWriter
 
 MAX_WAITING = 4 * 1024 * 1024
-"""Bytes of data segments that wait in memory."""
+"""Bytes of data segments that wait in memory, about."""
 
 
 class Shelf:
@@ -28,11 +28,11 @@ class Shelf:
 
     def __init__(self, store: StoreWriter) -> None:
         self._store = store
-        self.disk = threading.Lock()
+        self.disk = threading.RLock()
         """Held by who uses the store."""
         self._guard = threading.Lock()
         self._waiting: dict[SegmentId, bytes] = {}
-        self._size = 0
+        self._held = 0
         self._shown = store.snapshot()
 
     @property
@@ -53,8 +53,17 @@ class Shelf:
             return
         with self._guard:
             self._waiting[segment] = data
-            self._size += len(data)
-        if self._size >= MAX_WAITING:
+            self._held += len(data)
+        # Never lost, even if this raises: later records may refer to it.
+        self.relieve()
+
+    def relieve(self) -> None:
+        """Write what waits, if it is much; raises what `write` does, and all goes on waiting.
+
+        Who is about to append asks for this first: while the disk takes nothing, nothing
+        more comes into memory.
+        """
+        if self._held >= MAX_WAITING:
             with self.disk:
                 self.write(self.take())
 
@@ -82,7 +91,6 @@ class Shelf:
     def take(self) -> Mapping[SegmentId, bytes]:
         """What waits now, to be written by the caller before anything else is."""
         with self._guard:
-            self._size = 0
             return dict(self._waiting)
 
     def write(self, taken: Mapping[SegmentId, bytes]) -> None:
@@ -101,7 +109,7 @@ class Shelf:
         with self._guard:
             self._shown = shown
             for segment in written:
-                self._waiting.pop(segment, None)
+                self._held -= len(self._waiting.pop(segment, b""))
         before.release()
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from crash import FailingDisk
 from stores import QuickDisk
 
 from tarfailover import repository
-from tarfailover.errors import ConflictError, StoreIOError, StoreLockedError
+from tarfailover.errors import ConflictError, StoreIOError, StoreLockedError, TarFailoverError
 from tarfailover.repository import WritableRepository, shelf
 from tarfailover.repository.committing import Committer
 
@@ -55,10 +55,10 @@ def lines(directory: Path) -> int:
     return len((directory / "journal.log").read_bytes().splitlines())
 
 
-def adding(store: WritableRepository, name: str) -> Callable[[], None]:
+def adding(store: WritableRepository, name: str, value: object = "x") -> Callable[[], None]:
     def work() -> None:
         with store.commit() as root:
-            root.make(f"all/{name}").properties["x"] = name
+            root.make(f"all/{name}").properties["x"] = value  # type: ignore[assignment]
 
     return work
 
@@ -183,6 +183,46 @@ def test_a_lost_turn_is_told_to_all_who_were_in_it_and_to_who_built_on_it(
     with repository.open(tmp_path) as seen:
         assert set(seen.node("all").children) == {"before", "after"}
     sound(tmp_path)
+
+
+def test_while_the_disk_is_full_memory_does_not_grow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(QuickDisk):
+        full = False
+
+        def write(self, fd: int, path: Path, buffers: object, offset: int) -> int:
+            if self.full:
+                raise StoreIOError(f"{path}: cannot write: {path.name} is full")
+            return super().write(fd, path, buffers, offset)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(shelf, "MAX_WAITING", 100_000)
+    disk = Full()
+    with opened(tmp_path, disk) as store:
+        disk.full = True
+        for number in range(30):
+            with pytest.raises(StoreIOError, match="is full"):
+                adding(store, f"n{number}", bytes(15_000))()
+        assert sum(map(len, store._committer._shelf._waiting.values())) < 200_000
+        disk.full = False
+        adding(store, "after")()
+    with repository.open(tmp_path) as seen:
+        assert set(seen.node("all").children) == {"after"}
+    sound(tmp_path)
+
+
+def test_a_block_that_is_open_when_the_store_is_closed_fails(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+
+    def closing() -> None:
+        with store.commit() as root:
+            root.make("x")
+            store.close()
+
+    with pytest.raises(TarFailoverError, match="closed"):
+        closing()
+    with repository.open(tmp_path) as seen:
+        assert not seen.root.children
 
 
 @pytest.mark.parametrize(("kinds", "error"), [(("write",), errno.ENOSPC), (("sync",), errno.EIO)])
