@@ -10,10 +10,11 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import blockingCallFromThread
 from twisted.python.failure import Failure
@@ -29,7 +30,7 @@ from tarfailover.slave.security import SlaveSecurity
 from tarfailover.store.intake import Arrival
 from tarfailover.tls import rules
 from tarfailover.wire import digests
-from tarfailover.wire.messages import MAX_SLICE, ErrorCode, HeadIs, Hello, Welcome
+from tarfailover.wire.messages import MAX_IDS, MAX_SLICE, ErrorCode, HeadIs, Hello, Welcome
 from tarfailover.wire.negotiate import BLOBS, DIGEST, compression_offered
 from tarfailover.wire.stream import Refusal, Segment
 
@@ -92,7 +93,8 @@ class Peer:
         def took(item: Segment | Refusal) -> None:
             found[item.segment] = item.text if isinstance(item, Refusal) else Arrival(*item)
 
-        _wait(lambda: self._protocol.get(ids, took))
+        for some in _cut(ids):
+            _wait(partial(self._protocol.get, some, took))
         return found
 
     def blob(self, blob: str, offset: int) -> tuple[int, bytes]:
@@ -115,13 +117,14 @@ class Peer:
         Meanwhile this side can read its own.
         """
         found: dict[SegmentId, Answer] = {}
-        ended: Deferred[None] = Deferred()
+        ended: Deferred[object] = Deferred()
 
         def took(item: Segment | Refusal) -> None:
             found[item.segment] = item if isinstance(item, Refusal) else digests.told(item)
 
         def ask() -> None:
-            self._protocol.get(ids, took, salt=salt).addBoth(ended.callback)
+            asked = [self._protocol.get(some, took, salt=salt) for some in _cut(ids)]
+            gatherResults(asked, consumeErrors=True).addErrback(_first).addBoth(ended.callback)
 
         def wait() -> dict[SegmentId, Answer]:
             _wait(lambda: ended)
@@ -206,6 +209,16 @@ class _Calling:
             self._called.errback(Failure(error))
         if protocol is self._connection and not self._gone.called:
             self._gone.callback(None)
+
+
+def _cut(ids: Sequence[SegmentId]) -> list[Sequence[SegmentId]]:
+    """`ids` in rows that one request may ask for."""
+    return [ids[first : first + MAX_IDS] for first in range(0, len(ids), MAX_IDS)]
+
+
+def _first(failure: Failure) -> Failure:
+    """What failed first, out of what tells which it was."""
+    return failure.value.subFailure if isinstance(failure.value, FirstError) else failure
 
 
 def _wait(function: Callable[[], Any]) -> Any:

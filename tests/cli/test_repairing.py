@@ -54,8 +54,16 @@ def told(document: Any) -> Sequence[tuple[str, str, str | None, int | None]]:
     return [(f["side"], f["kind"], f["file"], f["offset"]) for f in document["findings"]]
 
 
+@pytest.mark.parametrize("most", [4000, 3])
 @ensureDeferred
-async def test_equal_stores(original: Path, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_equal_stores(
+    original: Path,
+    copy: Path,
+    capsys: pytest.CaptureFixture[str],
+    most: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tarfailover.cli.peer.MAX_IDS", most)
     count = sum(len(tar) for tar in small_samples())
     async with Master(original) as master:
         code, found = await run(capsys, master, "verify", copy)

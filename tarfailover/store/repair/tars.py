@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tarfailover.errors import DamagedStoreError, FormatError
+from tarfailover.errors import DamagedStoreError, FormatError, StoreIOError
 from tarfailover.format import segment as segments
 from tarfailover.format.index import IndexEntry
 from tarfailover.format.tar import BLOCK, LAST_LETTER, padded
@@ -102,6 +102,9 @@ class TarRepair:
                 how = self._mend(look, each, arrival, indexed=indexed)
             except FormatError as error:
                 yield Outcome.of(each, error.what, mended=False)
+            except StoreIOError as error:
+                # A block that cannot be written is no reason to leave the others as they are.
+                yield Outcome.of(each, str(error), mended=False)
             else:
                 yield Outcome.of(each, how, mended=True)
 
@@ -159,7 +162,7 @@ class TarRepair:
             return
         try:
             mend_trailing(look, self._tools.disk, self._tools.read)
-        except DamagedStoreError as error:
+        except (DamagedStoreError, StoreIOError) as error:
             yield from (Outcome.of(each, str(error), mended=False) for each in found)
         except FormatError:
             how = self._rewritten(entries)
