@@ -40,7 +40,7 @@ class Workers:
         self._jobs: dict[Job, None] = {}
         """What the threads are at, the oldest first."""
         self.done = 0
-        """Calls that came back."""
+        """Calls of `run` that came back."""
 
     def start(self) -> None:
         """Take work on."""
@@ -53,7 +53,13 @@ class Workers:
             deferToThreadPool, self._reactor, self._pool, self._work, function, args, named
         )
 
-    def _work(self, function: Callable[..., Any], args: Any, named: Any) -> Any:
+    def aside(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        """As `run`, for what goes on beside the real work: that it gets on is not counted."""
+        return maybeDeferred(
+            deferToThreadPool, self._reactor, self._pool, self._work, function, args, {}, count=0
+        )
+
+    def _work(self, function: Callable[..., Any], args: Any, named: Any, count: int = 1) -> Any:
         job = Job(getattr(function, "__name__", str(function)).strip("_"), self._reactor.seconds())
         with self._guard:
             self._jobs[job] = None
@@ -62,7 +68,7 @@ class Workers:
         finally:
             with self._guard:
                 del self._jobs[job]
-                self.done += 1
+                self.done += count
 
     def longest(self) -> Job | None:
         """What a thread has been at for the longest time; None if all are idle."""

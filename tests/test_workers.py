@@ -50,6 +50,27 @@ async def test_one_thread_works_in_the_order_of_the_calls() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_goes_on_beside_is_no_progress() -> None:
+    workers = workers_of(1)
+    began, gate = threading.Event(), threading.Event()
+
+    def hangs() -> bool:
+        began.set()
+        return gate.wait(SECONDS)
+
+    waited = workers.aside(hangs)
+    assert began.wait(SECONDS)
+    job = workers.longest()
+    assert job is not None and job.name == "hangs", "but where it hangs is told"
+    gate.set()
+    assert await waited
+    assert workers.done == 0
+    assert await workers.run(len, "four") == 4
+    assert workers.done == 1
+    await workers.stop(SECONDS)
+
+
+@pytest_twisted.ensureDeferred
 async def test_as_many_threads_as_wished_work_at_once() -> None:
     workers = workers_of(3)
     together = threading.Barrier(3, timeout=SECONDS)

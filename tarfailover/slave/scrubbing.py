@@ -46,7 +46,10 @@ OFF, RESTING, SCRUBBING, DAMAGED = "off", "resting", "scrubbing", "damaged"
 
 
 class Scrubbing:
-    """See the module. `has` tells the copy and the link that the slave has now."""
+    """See the module. `has` tells the copy and the link that the slave has now.
+
+    `in_thread` must not count as progress: a slave that hangs is not well because of this.
+    """
 
     log = Logger()
 

@@ -94,7 +94,7 @@ class SlaveService(Service):
             config, self.status, lambda copy: self._in_thread(copy.clean), reactor.seconds
         )
         self.scrubbing = Scrubbing(
-            config, reactor, self._in_thread, self.status, lambda: (self.copy, self._protocol)
+            config, reactor, self._workers.aside, self.status, lambda: (self.copy, self._protocol)
         )
         self._bringing = Bringing(self._window, self._wait, reactor.seconds)
         self.transfer: Telling | None = None

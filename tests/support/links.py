@@ -63,6 +63,8 @@ class Work:
         self._jobs.append((done, function, args, named))
         return done
 
+    aside = run
+
     def start(self) -> None:
         """As `Workers.start`."""
 

@@ -284,7 +284,8 @@ class SlaveSide:
         config = SlaveConfig(store=store, **{"scrub_rate": 0, **settings})
         self.service = SlaveService(config, rig, self.fatal.append)
         self.service._workers = self.work  # type: ignore[assignment]
-        self.service._in_thread = self.service.scrubbing._in_thread = self.work.run
+        self.service._in_thread = self.work.run
+        self.service.scrubbing._in_thread = self.work.aside
         self.service._keeper.disk = QuickDisk()
         self.service._factory.jitter = None
         self.service._again.pauses._chance = lambda seconds: seconds
