@@ -36,6 +36,7 @@ from failing import (
     Strike,
 )
 from worlds import (
+    BLOBS_LINK,
     PLAIN_LINK,
     TLS_LINK,
     TLS_ZSTD_LINK,
@@ -82,6 +83,7 @@ LINKS = {
     ZSTD_LINK: PACKED,
     TLS_ZSTD_LINK: PACKED,
     TOKEN_LINK: [(UP, HELLO), (DOWN, HELLO)],
+    BLOBS_LINK: [(UP, MIDDLE), (UP, LAST), *PACKED[1:], (DOWN, END)],
 }
 """The kinds of links, with the phases in which what they have of their own is struck."""
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from binaries import id_of
+from blob_samples import put
 from conversation import Tapped
 from copies import every_head_is_whole, heads_of, same, sound
 from failing import (
@@ -29,7 +31,18 @@ from failing import (
 from format_samples import data_segment
 from links import Connector, Rig
 from sides import MasterSide, SlaveSide, store_of
-from stores import RECORD, Sample, add_heads, bulk_id, content, data_id, head_in, leaf, tar_bytes
+from stores import (
+    RECORD,
+    QuickDisk,
+    Sample,
+    add_heads,
+    bulk_id,
+    content,
+    data_id,
+    head_in,
+    leaf,
+    tar_bytes,
+)
 from tls_made import HOST, Certs
 from twisted.internet.address import IPv4Address
 
@@ -40,11 +53,14 @@ from tarfailover.ids import RecordId
 from tarfailover.master.security import MasterSecurity
 from tarfailover.slave import status
 from tarfailover.slave.security import SlaveSecurity
+from tarfailover.store.blobs import DATA_STORE, BlobStore
 from tarfailover.store.state import SlaveState
 
 PLAIN_LINK, TLS_LINK, ZSTD_LINK, TLS_ZSTD_LINK = "plain", "TLS", "zstd", "TLS+zstd"
 TOKEN_LINK = "TLS+token"
-"""Kinds of links. With a token the slave shows no certificate, in all other TLS it does."""
+BLOBS_LINK = "binaries"
+"""Kinds of links. With a token the slave shows no certificate, in all other TLS it does. The last
+one brings external binaries too, behind the segments."""
 
 WELL = (status.CONNECTING, status.SYNCING, status.IN_SYNC)
 WINDOW = 100_000
@@ -59,10 +75,14 @@ for _number in range(1, 40):
     CHAIN.append(leaf(_number, [CHAIN[-1].segment], 100))
 
 
-def root(number: int, references: Sequence[bytes]) -> Sample:
-    """A segment for heads: it has the record that they name, and that is a node."""
+def root(number: int, references: Sequence[bytes], blobs: Sequence[str] = ()) -> Sample:
+    """A segment for heads: it has the record that they name, and that is a node.
+
+    It mentions the external binaries `blobs`.
+    """
     values = [(VALUE, bytes([40]) + content(number, 40))] * RECORD
-    data = data_segment(records=[*values, (NODE, bytes(12))], references=references)
+    ids = [(segment.BLOB_ID, (0xE000 | len(b)).to_bytes(2, "big") + b.encode()) for b in blobs]
+    data = data_segment(records=[*values, (NODE, bytes(12)), *ids], references=references)
     return Sample(data_id(number), data, tuple(references))
 
 
@@ -71,6 +91,10 @@ SAMPLES = [
     *CHAIN,
     root(1000, [CHAIN[-1].segment, *(each.segment for each in BULKS)]),
 ]
+
+
+BINARIES = [content(n, 10_000 + 2000 * n) for n in range(14)]
+"""External ones: more of them than requests for segments."""
 
 
 class Outcome(NamedTuple):
@@ -89,13 +113,19 @@ class Setup(NamedTuple):
 
     store: Path
     certs: Certs
+    mentioning: Path
+    """The same store, but its head's segment mentions external binaries."""
+    blobs: BlobStore
 
     @classmethod
     def made(cls, directory: Path) -> Setup:
         """Made once, in `directory`."""
         certs = Certs(directory)
         (directory / "token").write_text("0123456789abcdef" * 2, "ascii")
-        return cls(store_of(directory / "store", SAMPLES), certs)
+        blobs = BlobStore(directory / "blobs", DATA_STORE, QuickDisk())
+        last = root(1000, SAMPLES[-1].references, [put(blobs, each).text for each in BINARIES])
+        mentioning = store_of(directory / "mentioning", [*SAMPLES[:-1], last])
+        return cls(store_of(directory / "store", SAMPLES), certs, mentioning, blobs)
 
     def settings(self, link: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Of the master and of the slave of a kind of link."""
@@ -174,10 +204,17 @@ class World:
         self, directory: Path, setup: Setup, link: str, strike: Strike | None = None
     ) -> None:
         self.store, self.copy = directory / "master", directory / "slave"
-        shutil.copytree(setup.store, self.store)
+        self.blobs: BlobStore | None = None
+        """The slave's, if there are external binaries."""
+        shutil.copytree(setup.mentioning if link == BLOBS_LINK else setup.store, self.store)
         self.rig = FaultyRig()
         ours, theirs = setup.settings(link)
+        if link == BLOBS_LINK:
+            self.blobs = BlobStore(directory / "blobs", DATA_STORE)
+            ours = {**ours, "blob_store": str(setup.blobs.path)}
+            theirs = {**theirs, "blob_store": str(self.blobs.path)}
         self.master = MasterSide(self.rig, self.store, **ours)
+        self.master.factory.blobs = setup.blobs if link == BLOBS_LINK else None
         self.security: MasterSecurity | None = None
         if encrypted(link):
             config = MasterConfig(store=self.store, **ours)
@@ -250,6 +287,10 @@ class World:
         mine = lines.parse((self.copy / lines.NAME).read_bytes())
         assert set(mine) <= set(true), "a line in the journal that the master never wrote"
         every_head_is_whole(self.copy)
+        if self.blobs is not None:
+            for each in map(self.blobs.parse, map(id_of, BINARIES)):
+                assert self.blobs.has(each), "a head without its binaries"
+                self.blobs.verify(each)
         state = SlaveState.load(self.copy)
         assert state is not None
         assert (state.epoch, state.repository) == (0, ""), "a lie about the master is kept"
