@@ -102,7 +102,7 @@ def pytest_runtest_makereport(
         if not report.passed:
             CELLS[name] = report.outcome
         elif report.when == "call":
-            CELLS.setdefault(name, "equal")
+            CELLS.setdefault(name, "ok")
 
 
 def pytest_sessionfinish() -> None:

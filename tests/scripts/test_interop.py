@@ -28,13 +28,13 @@ def test_without_java_it_says_why_it_does_not_run(
 
 
 def test_the_matrix_has_a_column_for_each_release(tmp_path: Path) -> None:
-    cells = {"Oak → us": "equal", "us → Oak, killed": "failed"}
+    cells = {"Oak → us": "ok", "us → Oak, killed": "failed"}
     (tmp_path / "1.82").write_text(json.dumps(cells))
-    (tmp_path / "1.22").write_text(json.dumps({"Oak → us": "equal"}))
+    (tmp_path / "1.22").write_text(json.dumps({"Oak → us": "ok"}))
     assert [line.rstrip() for line in _interop.table(tmp_path).splitlines()] == [
         "",
         "the matrix         Oak 1.82   Oak 1.22",
-        "Oak → us           equal      equal",
+        "Oak → us           ok         ok",
         "us → Oak, killed   failed     -",
     ]
 
