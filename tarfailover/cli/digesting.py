@@ -15,7 +15,7 @@ import numpy as np
 
 from tarfailover.cli.peer import Answer, Peer
 from tarfailover.cli.wording import many
-from tarfailover.errors import ConfigError, FormatError, NoHeadError
+from tarfailover.errors import ConfigError, FormatError, NoHeadError, ProtocolError
 from tarfailover.format import journal
 from tarfailover.format.blobid import shown
 from tarfailover.format.index import IndexEntry
@@ -39,6 +39,8 @@ STEP = 16 * 1024 * 1024
 """Bytes of this side that are compared at a time."""
 TOLD = 1000
 """Findings that are kept; the others are counted."""
+MISSING = 1_000_000
+"""Segments that may be missing here before this is no comparison any more."""
 _ITEM = np.dtype([("segment", "V16"), ("length", ">u4")])
 
 HERE: Final = "here"
@@ -275,9 +277,8 @@ class Verification:
             yield Found(HERE, "missing", None, journal.NAME, None, what)
         lost = {each.segment for each in closure.walk(snapshot, [head.record.segment]).missing}
         self.head = self._peer.head_is(head.record)
-        rows = np.frombuffer(b"".join(self._peer.listing(self.head.head.segment)), _ITEM)
-        absent = rows[snapshot.find_all(rows["segment"].tobytes()) < 0]["segment"].tobytes()
-        theirs = [absent[at : at + 16] for at in range(0, len(absent), 16)]
+        theirs: list[SegmentId] = []
+        self._peer.listing(self.head.head.segment, partial(_absent, snapshot, theirs))
         if self.head.head == head.record:
             lost.update(theirs)
         else:
@@ -321,6 +322,18 @@ class Verification:
         if found:
             return many(found, "difference")
         return "equal" if self.finished else "no difference until the time was over"
+
+
+def _absent(snapshot: Snapshot, found: list[SegmentId], items: bytes) -> None:
+    """Add to `found` what of the listed `items` is in no tar; raises ProtocolError."""
+    rows = np.frombuffer(items, _ITEM)
+    ids = rows[snapshot.find_all(rows["segment"].tobytes()) < 0]["segment"].tobytes()
+    found += [ids[at : at + 16] for at in range(0, len(ids), 16)]
+    if len(found) > MISSING:
+        raise ProtocolError(
+            f"the master lists more than {MISSING:,} segments that are not here: this is no copy "
+            "of it, or one that has hardly begun"
+        )
 
 
 def _further(progress: Progress, before: int, total: int, done: int) -> None:

@@ -80,11 +80,12 @@ class Peer:
             raise ProtocolError("the master told its head in another dialect")
         return found
 
-    def listing(self, head: SegmentId) -> list[bytes]:
-        """The closure of the segment `head`, as pieces of n × (16 bytes id | u32 length)."""
-        pieces: list[bytes] = []
-        _wait(lambda: self._protocol.list(head, b"", pieces.append))
-        return pieces
+    def listing(self, head: SegmentId, took: Callable[[bytes], None]) -> None:
+        """The closure of the segment `head`: `took` gets pieces of n × (16 bytes id | u32 length).
+
+        It is called in the reactor's thread, and may raise LinkError, which ends all.
+        """
+        _wait(lambda: self._protocol.list(head, b"", took))
 
     def get(self, ids: Sequence[SegmentId]) -> dict[SegmentId, Arrival | str]:
         """The segments as they came, or why one did not."""

@@ -159,6 +159,23 @@ async def test_a_copy_that_is_behind_is_not_damaged(
 
 
 @ensureDeferred
+async def test_a_list_without_an_end(
+    original: Path,
+    copy: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tarfailover.cli.digesting.MISSING", 3)
+    new = [leaf(200 + number) for number in range(5)]
+    top = leaf(300, [each.segment for each in new])
+    (original / "data00003a.tar").write_bytes(tar_bytes("data00003a.tar", [*new, top]))
+    add_heads(original, top.segment)
+    async with Master(original) as master:
+        code, found = await run(capsys, master, "verify", copy)
+    assert code == 20 and "no copy of it" in found["error"]["message"]
+
+
+@ensureDeferred
 async def test_in_parts(
     original: Path,
     copy: Path,

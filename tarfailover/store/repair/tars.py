@@ -27,8 +27,8 @@ from tarfailover.store.tarreader import TarReader
 
 STEP = 16 * 1024 * 1024
 """Bytes that are looked at before what is damaged among them is mended: as much is in memory."""
-CANDIDATES = 64
-"""Segments that are asked for to fill one hole."""
+ASKED = 64
+"""Segments that are asked for at once: whatever comes for them, it is at most 16 MiB."""
 
 
 class Tools(NamedTuple):
@@ -94,6 +94,10 @@ class TarRepair:
     def _mended(
         self, look: TarLook, found: Sequence[Damage], *, indexed: bool
     ) -> Iterator[Outcome]:
+        for first in range(0, len(found), ASKED):
+            yield from self._some(look, found[first : first + ASKED], indexed=indexed)
+
+    def _some(self, look: TarLook, found: Sequence[Damage], *, indexed: bool) -> Iterator[Outcome]:
         lost = [each.entry.segment for each in found if each.lost and each.entry]
         arrived = self._tools.supply.get(lost)
         for each in found:
@@ -121,7 +125,7 @@ class TarRepair:
     def _filled(self, hole: Hole) -> IndexEntry | None:
         """The segment that belongs into `hole`, put there; None if it cannot be found."""
         block = memoryview(self._reader.read(hole.start, hole.stop - hole.start))
-        arrived = self._tools.supply.whole(hole.candidates[:CANDIDATES])
+        arrived = self._tools.supply.whole(hole.candidates[:ASKED])
         for segment, arrival in arrived.items():
             entry = IndexEntry(segment, hole.start + BLOCK, arrival.length, NO_GENERATION)
             if BLOCK + padded(arrival.length) != len(block):
