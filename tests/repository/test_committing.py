@@ -35,6 +35,17 @@ class SlowDisk(QuickDisk):
             assert self.go.wait(SECONDS)
 
 
+class Full(SlowDisk):
+    """Refuses a write, once it was let go."""
+
+    def write(self, fd: int, path: Path, buffers: object, offset: int) -> int:
+        if self.slow:
+            self.waiting.set()
+            assert self.go.wait(SECONDS)
+            raise StoreIOError(f"{path}: cannot write: {path.name} is full")
+        return super().write(fd, path, buffers, offset)  # type: ignore[arg-type]
+
+
 def opened(directory: Path, disk: QuickDisk | None = None) -> WritableRepository:
     return repository.open_for_writing(directory, create=True, disk=disk or QuickDisk())
 
@@ -139,14 +150,6 @@ def test_many_threads_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_lost_turn_is_told_to_all_who_were_in_it_and_to_who_built_on_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Full(SlowDisk):
-        def write(self, fd: int, path: Path, buffers: object, offset: int) -> int:
-            if self.slow:
-                self.waiting.set()
-                assert self.go.wait(SECONDS)
-                raise StoreIOError(f"{path}: cannot write: {path.name} is full")
-            return super().write(fd, path, buffers, offset)  # type: ignore[arg-type]
-
     disk, joined = Full(), threading.Semaphore(0)
     settle = Committer._settle
 
@@ -185,10 +188,35 @@ def test_a_lost_turn_is_told_to_all_who_were_in_it_and_to_who_built_on_it(
     sound(tmp_path)
 
 
+def test_a_block_that_began_with_what_was_lost_is_committed_without_that(tmp_path: Path) -> None:
+    disk = Full()
+    with opened(tmp_path, disk) as store:
+        adding(store, "before")()
+        disk.slow = True
+
+        def failing() -> None:
+            with pytest.raises(StoreIOError, match="is full"):
+                adding(store, "lost")()
+
+        thread = started(failing)
+        assert disk.waiting.wait(SECONDS)
+        with store.commit() as root:
+            assert "lost" in root.node("all").children
+            root.make("all/mine")
+            root.make("all/before").properties["x"] = 2
+            disk.go.set()
+            ended([thread])
+            disk.slow = False
+    with repository.open(tmp_path) as seen:
+        assert set(seen.node("all").children) == {"before", "mine"}
+        assert seen.node("all/before").properties["x"].value == 2
+    sound(tmp_path)
+
+
 def test_while_the_disk_is_full_memory_does_not_grow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Full(QuickDisk):
+    class Filled(QuickDisk):
         full = False
 
         def write(self, fd: int, path: Path, buffers: object, offset: int) -> int:
@@ -197,7 +225,7 @@ def test_while_the_disk_is_full_memory_does_not_grow(
             return super().write(fd, path, buffers, offset)  # type: ignore[arg-type]
 
     monkeypatch.setattr(shelf, "MAX_WAITING", 100_000)
-    disk = Full()
+    disk = Filled()
     with opened(tmp_path, disk) as store:
         disk.full = True
         for number in range(30):
