@@ -5,10 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import random
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 
 import pytest
 from copies import sound
+from histories import STEPS, holding, replay
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from oak_content import digest_of, lives_on
 from oak_peer import Peer
 
@@ -96,6 +100,32 @@ def test_oak_then_we_then_oak_then_we(peer: Peer, tmp_path: Path) -> None:
     assert digest_of(tmp_path) == found
     assert lives_on(peer, tmp_path) == digest_of(tmp_path)
     sound(tmp_path)
+
+
+@pytest.mark.cell("any history of ours, with crashes: opened, compacted and cleaned by Oak")
+def test_oak_goes_on_with_any_history_of_ours(peer: Peer, tmp_path: Path) -> None:
+    number = count()
+
+    # Inside, since this is one test of a session that has one Oak of each release.
+    @settings(max_examples=8, deadline=None, derandomize=True, database=None)
+    @given(st.lists(STEPS, min_size=5, max_size=12))
+    def any_history(steps: list[tuple[str, object]]) -> None:
+        store = tmp_path / str(next(number))
+        store.mkdir()
+        with holding(10):
+            replay(store, steps)
+        found = digest_of(store)
+        with peer.open(store) as opened:
+            assert opened.digest() == found
+            opened.fill(seed=1, nodes=5)
+            extended = opened.digest()
+            for how in ("tail", "full", "full"):
+                opened.compact(how)
+                assert opened.digest() == extended
+        assert digest_of(store) == extended
+        sound(store)
+
+    any_history()
 
 
 @pytest.mark.cell("our checkpoints: kept through Oak's compaction, expired by Oak")
