@@ -141,6 +141,11 @@ def _tell(report: Document, output: Output) -> None:
         ("head", f"{report.get('head') or 'none'}  {report.get('head_time') or ''}".rstrip()),
     ]
     facts += _of_slave(report) if report["role"] == "slave" else _of_master(report)
+    if report.get("blob_store"):
+        missing = report.get("blobs_missing")
+        facts.append(
+            ("binaries", f"{report['blob_store']}{f', {missing} missing' * bool(missing)}")
+        )
     facts += [("ends", f"{each['what']}: in {each['days']} days") for each in report["tls"]]
     output.facts([(name, _plain(value)) for name, value in facts])
     clients = report.get("clients")
@@ -163,7 +168,9 @@ def _of_slave(report: Document) -> list[tuple[str, str]]:
     ]
     moving = report["transfer"]
     if moving:
-        left = f"{size(moving['bytes'])} came, {size(moving['bytes_left'])} known to be left"
+        came = moving["bytes"] + moving.get("blob_bytes", 0)
+        more = moving["bytes_left"] + moving.get("blob_bytes_left", 0)
+        left = f"{size(came)} came, {size(more)} known to be left"
         facts.append(("transfer", f"{left}, after {_seconds(moving['seconds'])}"))
     return facts
 

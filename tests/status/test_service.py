@@ -77,7 +77,19 @@ async def test_the_command_tells_people(well: bool, capsys: pytest.CaptureFixtur
     assert "behind    1.5 s" in said
     assert "2.0 MiB came, 1.0 MiB known to be left, after 3.0 s" in said
     assert "the certificate in slave.pem: in 12 days" in said
+    assert "binaries" not in said
     assert "\x1b" not in said
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_command_tells_of_external_binaries(capsys: pytest.CaptureFixture[str]) -> None:
+    moving = {**SLAVE["transfer"], "blob_bytes": 2**22, "blob_bytes_left": 2**23}
+    with_blobs = {**SLAVE, "blob_store": "/own\x1b", "blobs_missing": 3, "transfer": moving}
+    async with Shown(with_blobs) as shown:
+        await beside(lambda: main(["status", "--port", str(shown.port)]))
+    said = capsys.readouterr().out
+    assert "6.0 MiB came, 9.0 MiB known to be left" in said
+    assert "3 missing" in said and "\x1b" not in said
 
 
 @pytest_twisted.ensureDeferred
