@@ -70,3 +70,27 @@ def test_our_slaves_store_becomes_an_oak_primary(peer: Peer, tmp_path: Path, cra
     assert digest_of(old) == expected == peer.digest(old)
     with peer.open(old) as again:
         again.fill(seed=5, nodes=10)
+
+
+@pytest.mark.cell("failing over to our slave's store and back again, with an Oak at either time")
+def test_there_and_back_again(peer: Peer, tmp_path: Path) -> None:
+    """Twice each side was the copy of the other, and Oak has written into both."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    with peer.open(one) as live:
+        live.fill(seed=0, nodes=40, kib=40)
+    for turn in range(3):
+        source, copy = (one, two) if turn % 2 == 0 else (two, one)
+        given_up = ("--accept-new-history",) if turn == 2 else ()
+        with peer.open(source) as live, oak_primary(live) as port:
+            live.fill(seed=turn + 1, nodes=20)
+            if turn == 2:  # it was ours, and Oak has written there since
+                with Daemon.slave(copy, port, *OAK_SLAVE) as slave:
+                    assert slave.end(20) != 0
+                    assert "opened for writing elsewhere" in slave.output
+            with Daemon.slave(copy, port, *OAK_SLAVE, *given_up) as slave:
+                has(slave, live.head())
+                has(slave, live.compact("full")["head"])
+                slave.stop()
+            expected = live.digest()
+        sound(copy)
+        assert digest_of(copy) == expected == peer.digest(copy)
