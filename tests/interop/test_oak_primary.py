@@ -90,6 +90,27 @@ def test_it_goes_on_where_it_was_killed(peer: Peer, tmp_path: Path) -> None:
     assert peer.digest(copy) == expected
 
 
+@pytest.mark.cell("an Oak primary with TLS and the certificate that it makes: followed")
+def test_over_tls_with_the_certificate_that_oak_makes(peer: Peer, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    with peer.open(tmp_path / "store") as store:
+        store.fill(**EDITS)
+        with following(store, copy, "--tls-trust-anyone", secure="true") as slave:
+            wait_for(slave, store.head())
+            assert "its certificate is not verified" in slave.output
+        expected = store.digest("/")
+    assert peer.digest(copy) == expected
+
+
+@pytest.mark.cell("an Oak primary with TLS, and a slave without: a state, and nothing else")
+def test_plain_text_is_no_success_where_the_primary_speaks_tls(peer: Peer, tmp_path: Path) -> None:
+    with peer.open(tmp_path / "store") as store:
+        store.fill(**EDITS)
+        with following(store, tmp_path / "copy", secure="true") as slave:
+            slave.expect("stalled: .*one with secure=true if no TLS is spoken")
+    assert "in sync" not in slave.output
+
+
 @pytest.mark.cell("an Oak primary with TLS and a certificate: followed")
 def test_over_tls_the_certificate_of_the_primary_is_verified(peer: Peer, tmp_path: Path) -> None:
     certs, copy = Certs(tmp_path / "certs"), tmp_path / "copy"

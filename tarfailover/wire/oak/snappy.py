@@ -48,8 +48,7 @@ def checksum(data: bytes) -> int:
 
 def netty_checksum(data: bytes) -> int:
     """The same as Netty up to 4.1.14 computes it: another one if the highest bit is set."""
-    crc = _crc(data)
-    return _masked(crc) if crc < _SIGN else ((crc >> 15 | ~(_U32 >> 15)) + 0xA282EAD8) & _U32
+    return _netty_masked(_crc(data))
 
 
 def _crc(data: bytes) -> int:
@@ -59,6 +58,10 @@ def _crc(data: bytes) -> int:
 
 def _masked(crc: int) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & _U32
+
+
+def _netty_masked(crc: int) -> int:
+    return _masked(crc) if crc < _SIGN else ((crc >> 15 | ~(_U32 >> 15)) + 0xA282EAD8) & _U32
 
 
 class Packer:
@@ -183,7 +186,8 @@ class Unpacker:
         stated = _CHECKSUM.unpack_from(payload)[0]
         data = payload[_CHECKSUM.size :]
         part = bytes(data) if kind == STORED else _unpacked(data)
-        if stated not in (checksum(part), netty_checksum(part)):
+        crc = _crc(part)
+        if stated not in (_masked(crc), _netty_masked(crc)):
             raise ProtocolError("the checksum of a Snappy chunk does not fit: it was damaged")
         if part:
             found.append(part)
