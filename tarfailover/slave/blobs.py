@@ -36,6 +36,8 @@ class Blobs:
         self._seconds = seconds
         self._again_at = seconds()
         self._pull: BlobPull | None = None
+        self.waiting = False
+        """Whether a head could not be set for want of binaries alone: its segments are here."""
 
     def progress(self) -> BlobProgress:
         """How far it is with the head that was begun last."""
@@ -79,7 +81,8 @@ class Blobs:
         lacking = await self._pull.start()
         missing = await in_thread(copy.settle, head, lacking, self._seconds)
         needed = {blob: each for blob, each in missing.items() if not each.unneeded}
-        if needed and not warn:
+        self.waiting = bool(needed) and not warn
+        if self.waiting:
             await in_thread(copy.end)
             raise BlobMissingError(_refusal(head, copy, needed))
         before = copy.missing

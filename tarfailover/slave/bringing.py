@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
+from twisted.internet.defer import Deferred
+
 from tarfailover.slave.blobs import Blobs
 from tarfailover.slave.copy import Copy
 from tarfailover.slave.link import Link
@@ -44,6 +46,12 @@ class Bringing:
             blobs_left=found.blobs_left,
             blob_size_left=found.size_left,
         )
+
+    def ask(self, link: Link, copy: Copy, wait: float) -> Deferred[ToldHead]:
+        """Ask for the head, and for what is new along with it unless that is here already."""
+        if self.blobs.waiting:
+            return link.head(copy.head, wait)
+        return link.follow(copy.head, wait, copy.cursor)
 
     async def head(
         self, link: Link, copy: Copy, head: ToldHead, in_thread: InThread, *, warn: bool

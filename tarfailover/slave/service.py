@@ -317,7 +317,7 @@ class SlaveService(Service):
             self._step = "a part of the cleanup", 0.0
             await self._cleaning.part(copy)
         wait = 0.0 if self._first or self._cleaning.due(copy) else self.config.poll_wait
-        asked, following = self._reactor.seconds(), protocol.follow(copy.head, wait, copy.cursor)
+        asked, following = self._reactor.seconds(), self._bringing.ask(protocol, copy, wait)
         head = await self._wait("the answer to HEAD", following, wait)
         self._first, self.wanted, self.answered = False, head, self._reactor.seconds()
         if head.head == copy.head:

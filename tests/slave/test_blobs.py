@@ -18,7 +18,7 @@ from blob_samples import OAK_WALKED, put, with_blobs
 from content import external, write
 from links import Link
 from sides import SlaveSide, served
-from stores import QuickDisk, head_in, leaf
+from stores import QuickDisk, bulk, head_in, leaf
 
 from tarfailover import repository
 from tarfailover.errors import StoreIOError
@@ -393,8 +393,11 @@ class TestMissing:
         first = leaf(1)
         sides.serve(first)
         slave = sides.follow()
-        second = holder(2, [id_of(ONE), id_of(TWO)], [first.segment])
-        sides.commit(second)
+        large = bulk(1, 200_000)
+        second = holder(2, [id_of(ONE), id_of(TWO)], [first.segment, large.segment])
+        add_to(sides.store, [large, second])
+        sides.master.refresh()
+        sides.rig.settle()
         assert slave.state == status.FAILED
         why = slave.service.status.why
         assert f"head {head_in(second.segment)} needs 1 binaries" in why
@@ -402,6 +405,10 @@ class TestMissing:
         assert slave.head == head_in(first.segment)
         assert sides.has(TWO), "the others came all the same"
         assert len(sides.rig.links) == 1, "a missing binary is no fault of the connection"
+        sides.rig.pass_time(10, step=1)
+        before = sides.rig.link.master.delivered
+        sides.rig.pass_time(20, step=1)
+        assert sides.rig.link.master.delivered - before < 5000, "its segments do not come again"
         put(sides.theirs, ONE)
         sides.rig.pass_time(20, step=1)
         assert slave.state == status.IN_SYNC
