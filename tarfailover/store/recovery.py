@@ -108,7 +108,7 @@ def _mend(winners: list[TarReader], before: list[TarReader], disk: Disk, mtime: 
             before.append(fullest)
         else:
             others.append(fullest)
-        return repairs + [_put_aside(reader, disk) for reader in others]
+        return repairs + [put_aside(reader, disk) for reader in others]
     finally:
         release(reader for reader in winners if reader not in before)
 
@@ -197,7 +197,8 @@ def _keep_tail(reader: TarReader, disk: Disk) -> str:
     return f"kept the end of {reader.name}, which no scan can read, as {target.name}"
 
 
-def _put_aside(reader: TarReader, disk: Disk) -> str:
+def put_aside(reader: TarReader, disk: Disk) -> str:
+    """Take a tar of which no segment is needed out of the store; how that is told."""
     if reader.size() == 0:
         disk.remove(reader.path)
         return f"removed {reader.name}, which was empty"

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from copies import sound
+from copies import closure_of, sound
 from rot import Flip, Whole, files_of, random_flips, repair, small_store
 from stores import QuickDisk
 
@@ -74,6 +74,50 @@ def test_any_single_bit(small: Path, tmp_path: Path) -> None:
             assert near(outcome, flip), (outcome, flip)
             assert files_of(copy) == right, flip
         total += len(right[name])
+
+
+ROUNDS = 12
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of 3 MiB in four tars."""
+    directory = tmp_path_factory.mktemp("four") / "store"
+    options = {"create": True, "tar_limit": 1024 * 1024, "disk": QuickDisk()}
+    with StoreWriter.open(directory, **options) as writer:  # type: ignore[arg-type]
+        write_sample(writer, nodes=300, binary_kib=32, commits=4, seed=1)
+    return directory
+
+
+def wreck(copy: Path, chance: random.Random) -> None:
+    """Sectors of zeros, ones or noise; sometimes a tar that is gone, or has lost its end."""
+    for _ in range(chance.randrange(1, 12)):
+        path = chance.choice(sorted(copy.glob("*.tar")))
+        size, length = path.stat().st_size, chance.choice([512, 4096, 65536])
+        at = 512 * chance.randrange(size // 512)
+        noise = chance.choice([bytes(length), b"\xff" * length, chance.randbytes(length)])
+        with path.open("r+b") as file:
+            file.seek(at)
+            file.write(noise[: size - at])
+    if chance.random() < 0.25:
+        chance.choice(sorted(copy.glob("*.tar"))).unlink()
+    if chance.random() < 0.25:
+        path = chance.choice(sorted(copy.glob("*.tar")))
+        os.truncate(path, chance.randrange(1, path.stat().st_size))
+
+
+@pytest.mark.parametrize("seed", [SEED], ids=[f"ROT_SEED={SEED}"])
+def test_sectors_tars_and_ends(four: Path, tmp_path: Path, seed: int) -> None:
+    """Not always to the last bit, but whole, in order, and done at the first time."""
+    chance, source, wanted = random.Random(seed), Whole(four), closure_of(four)
+    for number in range(ROUNDS):
+        copy = shutil.copytree(four, tmp_path / f"copy{number}")
+        wreck(copy, chance)
+        repair(copy, source)
+        assert closure_of(copy) == wanted, number
+        sound(copy)
+        assert repair(copy, source) == [], number
+        shutil.rmtree(copy)
 
 
 def near(outcome: Outcome, flip: Flip) -> bool:

@@ -51,6 +51,12 @@ class Rewrite:
             self.path.parent, self.name, disk, suffix=UNFINISHED
         )
 
+    def put(self, segments: Sequence[Incoming], before: Sequence[IndexEntry], mtime: int) -> None:
+        """Write `segments`, which the tar does not have; `copy` goes on with `before`."""
+        self._open().append(segments, mtime)
+        self._runs = _runs(before)
+        self.kept += len(segments)
+
     def copy(self, limit: int, mtime: int) -> bool:
         """Copy about `limit` bytes more; tells whether all was copied.
 

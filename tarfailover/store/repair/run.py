@@ -14,7 +14,7 @@ from pathlib import Path
 from tarfailover.errors import DamagedStoreError, SegmentMissingError
 from tarfailover.format import journal as lines
 from tarfailover.format import manifest
-from tarfailover.format.tar import TarName
+from tarfailover.format.tar import LAST_LETTER, TarName
 from tarfailover.ids import RecordId, SegmentId, text
 from tarfailover.store import closure
 from tarfailover.store import directory as directories
@@ -161,22 +161,42 @@ class StoreRepair:
             if not lost:
                 return
             what += f" is not all there: {text(lost[0].segment)} is in no tar"
-            ids = missing.lacking(snapshot, head.segment, self.supply.whole)
-            holders = [snapshot.entry(e.referrer)[0].name for e in lost if e.referrer]
-            number = missing.gap(tar_names(self.directory), min(holders, default=None))
-            made = missing.write(
-                self.directory,
-                number,
-                ids,
-                self.supply.whole,
-                snapshot.read,
-                self._disk,
-                self._now(),
-            )
+            absent = missing.lacking(snapshot, head.segment, self.supply.whole)
+            groups = missing.groups(snapshot, absent)
+            made = [self._written(snapshot, each) for each in groups]
         except (SegmentMissingError, DamagedStoreError) as error:
             yield Outcome(lines.NAME, None, what, False, str(error))
         else:
-            yield Outcome(str(made), None, what, True, f"{len(ids)} segments fetched into it")
+            for name, group in zip(made, groups, strict=True):
+                how = f"{len(group.ids)} segments fetched into it"
+                yield Outcome(str(name), None, what, True, how)
+            yield from self._unclosed(max(name.number for name in made))
+
+    def _written(self, snapshot: Snapshot, group: missing.Group) -> TarName:
+        """Write the segments of `group` where they belong; the name of their tar."""
+        by = missing.Writing(self.supply.whole, snapshot.read, self._disk, self._now())
+        names = tar_names(self.directory)
+        behind = max((name.number for name in names), default=-1) + 1
+        if group.tar is None:
+            return missing.write(self.directory, behind, group.ids, by)
+        reader = snapshot.tars.readers[group.tar]
+        number = missing.gap(names, group.above, reader.name.number)
+        if number is None and reader.name.letter < LAST_LETTER:
+            entries = list(map(snapshot.table.entry, range(*snapshot.tar_ranks(group.tar))))
+            return missing.write_between(reader, entries, group.ids, by)
+        return missing.write(self.directory, behind if number is None else number, group.ids, by)
+
+    def _unclosed(self, newest: int) -> Iterator[Outcome]:
+        """A tar without an index was the newest, and is not any more: it is closed."""
+        names = [name for name in tar_names(self.directory) if name.number < newest]
+        for _, letters in groupby(names, key=lambda name: name.number):
+            choice = directories.choose(self.directory, list(letters))
+            try:
+                for reader in choice.winners:
+                    if reader.index is None:
+                        yield from self._tar(reader, newest=False)
+            finally:
+                release(choice.winners)
 
     def _snapshot(self) -> Snapshot:
         """All segments of the tars that count."""

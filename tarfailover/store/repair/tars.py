@@ -16,6 +16,7 @@ from tarfailover.store import blobids
 from tarfailover.store.cleanup.rewrite import Rewrite
 from tarfailover.store.durable import Disk
 from tarfailover.store.intake import Arrival
+from tarfailover.store.recovery import put_aside
 from tarfailover.store.repair.damage import Damage
 from tarfailover.store.repair.entries import right_block, verified
 from tarfailover.store.repair.look import TarLook
@@ -79,8 +80,8 @@ class TarRepair:
             yield from self._without(left, entries)
         elif found.closed:
             yield from self._trailing(entries)
-        elif not self._newest and entries:
-            yield self._again(_end(entries), "the tar has no index, and is not the newest", entries)
+        elif not self._newest:
+            yield self._closed(entries)
 
     # entries
 
@@ -182,6 +183,13 @@ class TarRepair:
         again = self._again(holes[0].start, _HOLE, entries)
         for hole in holes:
             yield again._replace(offset=hole.start)
+
+    def _closed(self, entries: list[IndexEntry]) -> Outcome:
+        """Give the tar an index, as it is not the newest; one without any entry has no place."""
+        what = "the tar has no index, and is not the newest"
+        if entries:
+            return self._again(_end(entries), what, entries)
+        return Outcome(self._name, 0, what, True, put_aside(self._reader, self._tools.disk))
 
     def _again(self, offset: int, what: str, entries: list[IndexEntry]) -> Outcome:
         how = self._rewritten(entries)
