@@ -90,6 +90,27 @@ def test_it_goes_on_where_it_was_killed(peer: Peer, tmp_path: Path) -> None:
     assert peer.digest(copy) == expected
 
 
+@pytest.mark.cell("an Oak primary killed in the middle, and started again: our slave goes on")
+def test_it_goes_on_when_the_primary_was_killed(
+    peer: Peer, another_peer: Peer, tmp_path: Path
+) -> None:
+    copy, port = tmp_path / "copy", free_port()
+    store = another_peer.open(tmp_path / "store")
+    store.fill(nodes=1500, kib=60)
+    head, expected = store.head(), store.digest("/")
+    store.primary(port)
+    options = ("--rate-limit", "4MiB", "--retry-max", "0.5")
+    with Daemon.slave(copy, port, *FAST, *options) as slave:
+        slave.expect(r"syncing")
+        another_peer.kill()
+        slave.expect("stalled: the connection to the master ended")
+        assert not (copy / "journal.log").exists(), "no head yet"
+        with peer.open(tmp_path / "store") as again, again.primary(port):
+            wait_for(slave, head)
+            slave.stop()
+    assert peer.digest(copy) == expected
+
+
 @pytest.mark.cell("an Oak primary with TLS and the certificate that it makes: followed")
 def test_over_tls_with_the_certificate_that_oak_makes(peer: Peer, tmp_path: Path) -> None:
     copy = tmp_path / "copy"

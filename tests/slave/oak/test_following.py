@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from links import Rig
 from oak_sides import RawPrimary, Served
-from sides import SlaveSide, chain, in_trouble, large
+from sides import SlaveSide, chain, in_trouble, large, store_of
+from sides import served as served_by_us
 from stores import bulk, data_id, head_in, leaf
 
 from tarfailover.slave import status
@@ -229,6 +230,17 @@ def test_a_primary_without_end_is_given_up(
     slave.start()
     in_trouble(slave, status.FAILED, "is there an end")
     slave.stop()
+
+
+def test_a_master_of_ours_is_a_primary_too(rig: Rig, tmp_path: Path) -> None:
+    """So a file with mode=standby works, whoever is at the other end."""
+    samples = [*large(5, 50_000), *chain(20)]
+    top = leaf(99, [samples[5].segment, samples[-1].segment])
+    master = served_by_us(rig, store_of(tmp_path / "store", [*samples, top]))
+    slave = SlaveSide(rig, tmp_path / "copy", dialect="oak").start()
+    assert (slave.state, slave.head) == (status.IN_SYNC, head_in(top.segment))
+    slave.stop()
+    master.close()
 
 
 def test_a_chain_longer_than_any_stack(rig: Rig, tmp_path: Path) -> None:
