@@ -35,8 +35,11 @@ WORK = (
 class Chain:
     """An Oak primary, our slave of it, our master of that, an Oak standby of that one."""
 
-    def __init__(self, built: Built, release: str, folder: Path, stack: ExitStack) -> None:
-        self._built, self._release, self._folder, self._stack = built, release, folder, stack
+    def __init__(
+        self, oak: tuple[Built, str], folder: Path, stack: ExitStack, outside: bool
+    ) -> None:
+        """With `outside` each keeps long binaries in a FileDataStore of its own."""
+        self._oak, self._folder, self._stack, self._outside = oak, folder, stack, outside
         self.chance = random.Random(SEED)
         self._ports = {name: free_port() for name in ("primary", "master")}
         self.start_primary()
@@ -46,24 +49,40 @@ class Chain:
         self.start_standby()
 
     def _peer(self) -> Peer:
-        return self._stack.enter_context(Peer(self._built, self._release))
+        return self._stack.enter_context(Peer(*self._oak))
+
+    def blobs(self, store: str) -> Path:
+        """The data store beside `store`."""
+        return self._folder / f"{store}-blobs"
+
+    def _oaks(self, store: str) -> dict[str, object]:
+        return {"blobs": self.blobs(store)} if self._outside else {}
+
+    def _ours(self, store: str) -> tuple[object, ...]:
+        return ("--blob-store", self.blobs(store)) if self._outside else ()
 
     def start_primary(self) -> None:
-        self.live: Store = self._peer().open(self._folder / "store")
+        self.live: Store = self._peer().open(self._folder / "store", **self._oaks("store"))
         self.live.fill(seed=self.chance.randrange(10**6), nodes=20, kib=40)
         self.live.primary(self._ports["primary"])
 
     def start_slave(self) -> None:
-        at = self._ports["primary"]
-        self.slave = self._stack.enter_context(Daemon.slave(self._folder / "copy", at, *OAK_SLAVE))
+        options = (*OAK_SLAVE, *self._ours("copy"))
+        self.slave = self._stack.enter_context(
+            Daemon.slave(self._folder / "copy", self._ports["primary"], *options)
+        )
 
     def start_master(self) -> None:
         options = ("--store", self._folder / "copy", "--port", self._ports["master"])
-        self.master = self._stack.enter_context(Daemon("tarfailover-master", *options))
+        self.master = self._stack.enter_context(
+            Daemon("tarfailover-master", *options, *self._ours("copy"))
+        )
         self.master.expect("listening on")
 
     def start_standby(self) -> None:
-        self.copy: Store = self._peer().open(self._folder / "last", standby="true")
+        self.copy: Store = self._peer().open(
+            self._folder / "last", standby="true", **self._oaks("last")
+        )
         self.standby: Standby = self.copy.standby(self._ports["master"], timeout=2000)
 
     def kill(self, part: str) -> None:
@@ -92,21 +111,25 @@ class Chain:
 
 
 @contextmanager
-def chain(built: Built, release: str, folder: Path) -> Iterator[Chain]:
+def chain(oak: tuple[Built, str], folder: Path, *, outside: bool) -> Iterator[Chain]:
     """A chain whose parts are gone at the end."""
     with ExitStack() as stack:
-        yield Chain(built, release, folder, stack)
+        yield Chain(oak, folder, stack, outside)
 
 
 @pytest.mark.cell("kill -9 of each in a chain: Oak primary, our slave, our master, Oak standby")
-def test_each_of_a_chain_is_killed(oak_built: Built, release: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("outside", [False, True], ids=["segments", "data stores"])
+def test_each_of_a_chain_is_killed(
+    oak_built: Built, release: str, tmp_path: Path, outside: bool
+) -> None:
     """After each kill all come to the same head again, and at the end all digests are equal."""
-    with chain(oak_built, release, tmp_path) as running:
+    with chain((oak_built, release), tmp_path, outside=outside) as running:
         for part in ("slave", "primary", "standby", "master"):
             running.kill(part)
             expected = running.settle()
             assert running.copy.digest() == expected
         running.slave.stop()
         running.master.stop()
-    assert digest_of(tmp_path / "copy") == expected
+    blobs = running.blobs("copy") if outside else None
+    assert digest_of(tmp_path / "copy", blobs) == expected
     sound(tmp_path / "copy")
