@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from copies import sound
-from histories import Step, history
+from edit_histories import Step, history
 from oak_content import digest_of
 from oak_peer import Peer, Store
 from replay import Ours

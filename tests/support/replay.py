@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
-from histories import Edit
+from edit_histories import Edit
 from stores import QuickDisk
 
 from tarfailover import repository
