@@ -166,12 +166,25 @@ def _of_slave(report: Document) -> list[tuple[str, str]]:
         ("answered", f"{_seconds(report['answer_age_seconds'])} ago"),
         ("failures", f"{report['failures']} {report['last_failure']}".rstrip()),
     ]
+    facts += _scrub(report.get("scrub"))
     moving = report["transfer"]
     if moving:
         came = moving["bytes"] + moving.get("blob_bytes", 0)
         more = moving["bytes_left"] + moving.get("blob_bytes_left", 0)
         left = f"{size(came)} came, {size(more)} known to be left"
         facts.append(("transfer", f"{left}, after {_seconds(moving['seconds'])}"))
+    return facts
+
+
+def _scrub(scrub: Document | None) -> list[tuple[str, str]]:
+    """How the reading of the copy's tars is, and the first damage that is left."""
+    if scrub is None or (scrub["state"] == "off" and not scrub["damaged"]):
+        return []
+    last = scrub["last_complete"] or "not yet complete"
+    facts = [("scrub", f"{scrub['state']}, {last}, {scrub['repaired']} repaired")]
+    for left in scrub["left"][:1]:
+        more = f"; and {scrub['damaged'] - 1} more" if scrub["damaged"] > 1 else ""
+        facts.append(("damaged", f"{left['file']}, offset {left['offset']}: {left['why']}{more}"))
     return facts
 
 

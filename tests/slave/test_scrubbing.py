@@ -13,6 +13,7 @@ from rot import Flip, files_of, small_samples, small_store
 from sides import MasterSide, SlaveSide, served
 from stores import add_heads, head_in, leaf, tar_bytes
 
+from tarfailover.cli import asking
 from tarfailover.format.tar import BLOCK
 from tarfailover.slave import report, scrubbing, status
 from tarfailover.slave.scrubbing import RETRY_AFTER
@@ -113,6 +114,9 @@ def test_what_neither_side_has_whole_is_told_until_it_is_mended(
     assert (left["file"], left["offset"]) == (TAR, BLOCK)
     assert str(store / TAR) in left["why"]
     assert report.health(slave.service) == (False, "damaged")
+    in_words = dict(asking._scrub(shown))
+    assert in_words["scrub"].startswith("damaged, ")
+    assert in_words["damaged"].startswith(f"{TAR}, offset {BLOCK}: ")
     slave.stop()
     slave = slave_of(rig, copy)
     rig.pass_time(5, step=1)
@@ -164,6 +168,7 @@ def test_off(rig: Rig, store: Path, copy: Path) -> None:
     Flip(TAR, BLOCK + 20, 1).strike(copy)
     rig.pass_time(50, step=1)
     assert (told(slave)["state"], told(slave)["found"]) == ("off", 0)
+    assert asking._scrub(told(slave)) == []
     finish(slave, master)
 
 
