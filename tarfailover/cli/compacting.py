@@ -6,7 +6,6 @@ import argparse
 import os
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 from tarfailover.cli import commands
 from tarfailover.cli.commands import WRITING, Subparsers
@@ -18,13 +17,10 @@ from tarfailover.cli.wording import (
     record_document,
     size,
 )
-from tarfailover.errors import ConfigError, StoreIOError
-from tarfailover.format.gclog import GcLine
-from tarfailover.repository.compaction import Compacted, compact
-from tarfailover.store import base, closure, gcfile, state
-from tarfailover.store.base import Base
+from tarfailover.errors import ConfigError
+from tarfailover.repository.collecting import Collected, collect
+from tarfailover.store import state
 from tarfailover.store.cleanup.marks import OAK
-from tarfailover.store.cleanup.run import SPARE, Cleanup, Report
 from tarfailover.store.writer import StoreWriter
 
 
@@ -65,15 +61,6 @@ def declare(group: Subparsers) -> None:
     )
 
 
-class _Outcome(NamedTuple):
-    compacted: Compacted
-    why_full: str
-    """Why it is a full compaction though a tail was asked for."""
-    report: Report
-    before: int
-    after: int
-
-
 def _compact(options: argparse.Namespace, output: Output) -> int:
     directory: Path = options.store
     if (directory / state.NAME).exists():
@@ -82,74 +69,24 @@ def _compact(options: argparse.Namespace, output: Output) -> int:
             f"master's store; of a copy that follows nobody any more remove {state.NAME} first"
         )
     with StoreWriter.open(directory) as writer, output.progress("compacting", "nodes") as progress:
-        before, head = _size(directory), writer.head
-        keep, why_full = _base(writer) if options.tail else (None, "")
-        _check_room(writer, keep)
-        compacted = compact(
+        found = collect(
             writer,
             os.urandom,
-            wid="compact",
             now=_now,
-            keep=keep,
+            tail=options.tail,
+            retained=options.retain,
             progress=lambda done: progress(done, done),
         )
-        report = _clean(Cleanup(writer, OAK._replace(retained=options.retain)))
-        writer.seal()
-        after = _size(directory)
-        if compacted.head != head:
-            gcfile.append(directory, _line(compacted, report, after), writer.disk)
-    _tell(directory, _Outcome(compacted, why_full, report, before, after), output)
-    return report.failures[0].exit_code if report.failures else 0
+    _tell(directory, found, output)
+    return found.report.failures[0].exit_code if found.report.failures else 0
 
 
 def _now() -> int:
     return int(time.time() * 1000)
 
 
-def _size(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.glob("*.tar"))
-
-
-def _base(writer: StoreWriter) -> tuple[Base | None, str]:
-    """What a tail compaction shares, or why there can be none."""
-    with writer.snapshot() as snapshot:
-        try:
-            return base.find(snapshot, writer.directory), ""
-        except base.NoBaseError as error:
-            return None, str(error)
-
-
-def _check_room(writer: StoreWriter, keep: Base | None) -> None:
-    """Raise StoreIOError unless the data segments that are copied can be there twice."""
-    if writer.head is None:
-        return
-    known = b"" if keep is None else keep.marks
-    with writer.snapshot() as snapshot:
-        needed = closure.data_size(snapshot, writer.head.segment, known)
-    free = writer.disk.free(writer.directory)
-    if free < needed + SPARE:
-        raise StoreIOError(
-            f"{writer.directory}: to compact it may take {size(needed + SPARE)} of free space, "
-            f"and there are {size(free)}; free some"
-        )
-
-
-def _clean(cleanup: Cleanup) -> Report:
-    try:
-        while cleanup.step():
-            pass
-    finally:
-        cleanup.close()
-    return cleanup.report
-
-
-def _line(compacted: Compacted, report: Report, after: int) -> GcLine:
-    number, full, _ = compacted.generation
-    return GcLine(after, report.freed, _now(), number, full, compacted.nodes, compacted.head)
-
-
-def _tell(directory: Path, outcome: _Outcome, output: Output) -> None:
-    compacted, why_full, report, before, after = outcome
+def _tell(directory: Path, found: Collected, output: Output) -> None:
+    compacted, why_full, report, before, after = found
     output.document(
         {
             "store": str(directory),

@@ -15,14 +15,18 @@ from tarfailover.errors import TarFailoverError
 from tarfailover.ids import RecordId
 from tarfailover.repository import checkpoints
 from tarfailover.repository.builder import NodeBuilder
+from tarfailover.repository.collecting import Collected, collect
 from tarfailover.repository.committing import Committer
+from tarfailover.repository.compaction import Random
 from tarfailover.repository.editing import Edit, WritableNode
+from tarfailover.repository.gate import Gate
 from tarfailover.repository.opened import Checkpoint, checkpoints_of
 from tarfailover.repository.reader import RecordReader
 from tarfailover.repository.record_writer import Outside
 from tarfailover.repository.segment_writer import Clock
 from tarfailover.repository.tree import Node
 from tarfailover.store.blobs import BlobStore, open_blob_store
+from tarfailover.store.cleanup.marks import OAK
 from tarfailover.store.durable import Disk
 from tarfailover.store.writer import StoreWriter
 
@@ -51,7 +55,7 @@ class WritableRepository:
         store: StoreWriter,
         *,
         outside: Outside | None = None,
-        random: Callable[[int], bytes] = os.urandom,
+        random: Random = os.urandom,
         now: Clock = now_ms,
         wid: str = WRITER,
     ) -> None:
@@ -62,8 +66,10 @@ class WritableRepository:
         self._store = store
         self._now = now
         self._random = random
-        self._committer = Committer(store, random, wid=wid, now=now, outside=outside)
-        self._own = _Own()
+        self._outside = outside
+        self._wid = wid
+        self._gate = Gate()
+        self._begin()
         self._closed = False
 
     @property
@@ -96,20 +102,22 @@ class WritableRepository:
         cannot hold: then nothing was committed. Raises StoreIOError or StoreLockedError:
         whether it was shows when the store is opened again.
         """
-        self._check_open()
-        edit = Edit(self._committer, self._reader())
-        try:
-            yield WritableNode(edit)
-            changed = edit.finish()
-            if changed is not None:
-                self._committer.commit(edit.base, changed)
-        finally:
-            edit.abandon()
+        with self._gate.block():
+            self._check_open()
+            edit = Edit(self._committer, self._reader())
+            try:
+                yield WritableNode(edit)
+                changed = edit.finish()
+                if changed is not None:
+                    self._committer.commit(edit.base, changed)
+            finally:
+                edit.abandon()
 
     def checkpoints(self) -> list[Checkpoint]:
         """The checkpoints that the head keeps, oldest first."""
-        self._check_open()
-        return checkpoints_of(Node(self._committer.newest(self._reader())))
+        with self._gate.block():
+            self._check_open()
+            return checkpoints_of(Node(self._committer.newest(self._reader())))
 
     def checkpoint(
         self, lifetime: dt.timedelta, info: Mapping[str, str] = MappingProxyType({})
@@ -119,7 +127,6 @@ class WritableRepository:
         `info` is noted with it, as ``{"creator": "…"}``. Checkpoints that have expired are
         removed. Raises ContentError, and as `commit`.
         """
-        self._check_open()
         made: list[str] = []
         milliseconds = lifetime // dt.timedelta(milliseconds=1)
 
@@ -127,13 +134,41 @@ class WritableRepository:
             now = self._now()
             made.append(checkpoints.create(super_root, now, milliseconds, info, self._random))
 
-        self._committer.change(change)
+        self._change(change)
         return made[0]
 
     def release(self, checkpoint: str) -> None:
         """Remove the checkpoint of this name; raises NotFoundError, and as `commit`."""
-        self._check_open()
-        self._committer.change(lambda super_root: checkpoints.release(super_root, checkpoint))
+        self._change(lambda super_root: checkpoints.release(super_root, checkpoint))
+
+    def _change(self, change: Callable[[NodeBuilder], None]) -> None:
+        with self._gate.block():
+            self._check_open()
+            self._committer.change(change)
+
+    def compact(self, *, tail: bool = False, retained: int = OAK.retained) -> Collected:
+        """Write the head anew in a new generation, and remove what older ones leave.
+
+        As ``tarfailover compact`` does; see `collect`. Waits for the blocks of other threads
+        to end, and new ones wait for it. Raises TarFailoverError for one of this thread, or
+        if they do not end for a minute.
+        """
+        with self._gate.alone():
+            self._check_open()
+            self._committer.close()
+            try:
+                return collect(
+                    self._store, self._random, now=self._now, tail=tail, retained=retained
+                )
+            finally:
+                self._begin()
+
+    def _begin(self) -> None:
+        """Begin with the head that the store has, in its generation, and with empty caches."""
+        self._committer = Committer(
+            self._store, self._random, wid=self._wid, now=self._now, outside=self._outside
+        )
+        self._own = _Own()
 
     def _reader(self) -> RecordReader:
         if self._own.reader is None:

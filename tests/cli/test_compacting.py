@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from copies import sound, write
 
-from tarfailover.cli import compacting, main
+from tarfailover.cli import main
 from tarfailover.format import gclog
 from tarfailover.ids import RecordId
+from tarfailover.repository import collecting
 from tarfailover.store import state
 from tarfailover.store.durable import Disk
 from tarfailover.store.follower import Follower
@@ -123,7 +124,7 @@ def test_refusals(store: Path, case: str, run_json: Json, monkeypatch: pytest.Mo
     if case == "copy":
         (store / state.NAME).write_text("{}")
     elif case == "room":
-        monkeypatch.setattr(Disk, "free", lambda *_: compacting.SPARE)
+        monkeypatch.setattr(Disk, "free", lambda *_: collecting.SPARE)
     elif case == "headless":
         (store / "journal.log").unlink()
     if case == "locked":

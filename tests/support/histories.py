@@ -230,6 +230,11 @@ class History:
             gcfile.append(self.directory, line, self.disk)
         self.store = self.opened()
 
+    def collect(self, how: tuple[bool, int]) -> None:
+        """A compaction and its cleanup while the store is open."""
+        self.store.compact(tail=how[0], retained=how[1])
+        self.remember()
+
     def clean(self, rule: Rule) -> None:
         self.store.close()
         with StoreWriter.open(self.directory, tar_limit=2**20, disk=self.disk) as writer:
@@ -283,6 +288,7 @@ STEPS = st.one_of(
     st.tuples(st.just("release"), st.integers(0, 3)),
     st.tuples(st.just("reopen"), st.none()),
     st.tuples(st.just("compact"), st.sampled_from(["full", "tail"])),
+    st.tuples(st.just("collect"), st.tuples(st.booleans(), st.sampled_from([1, 2]))),
     st.tuples(st.just("clean"), st.sampled_from([OAK, ONLY_NEW])),
     st.tuples(st.just("crash"), st.tuples(st.integers(0, 10_000), st.integers(0, 50))),
 )
