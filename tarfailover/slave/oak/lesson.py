@@ -24,7 +24,8 @@ _SIZE = MAX_SEGMENT.to_bytes(4, "big")
 """A primary does not tell how long a segment is."""
 _ITEM = 20
 
-Ask = Callable[[list[SegmentId]], None]
+Learned = Callable[[ReferencesAnswer], None]
+Ask = Callable[[list[SegmentId], Learned], None]
 
 
 class Tables:
@@ -56,7 +57,7 @@ class Tables:
 class Lesson:
     """One listing of the closure of the segment `head`; see `Link.list` for the rest.
 
-    `ask` asks the primary what some data segments refer to, and comes back with `learned`.
+    `ask` asks the primary what some data segments refer to, and calls back with each answer.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Lesson:
         if self.done.called:
             return
         if ids := self._unknown():
-            self._ask(ids)
+            self._ask(ids, self.learned)
         if found := self._closure.to_look_up():
             lacking = self._lacking(_rows(found))
             lacking.addCallback(self._looked_up, found).addErrback(self.fail)

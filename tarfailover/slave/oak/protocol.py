@@ -18,7 +18,7 @@ from tarfailover.ids import RecordId, SegmentId, is_data, text
 from tarfailover.slave.asked import OnBytes, OnItem, OnItems
 from tarfailover.slave.link import Lacking, Link
 from tarfailover.slave.oak.blob import ComingBlob, length_in
-from tarfailover.slave.oak.lesson import Lesson, Tables
+from tarfailover.slave.oak.lesson import Learned, Lesson, Tables
 from tarfailover.slave.oak.queue import Question, Questions
 from tarfailover.slave.told import Introduction, OakHead, OakPrimary, ToldHead
 from tarfailover.wire.messages import ErrorCode
@@ -167,13 +167,9 @@ class OakProtocol(Link, Protocol):
         lesson.go_on()
         return lesson.done
 
-    def _ask_about(self, ids: Sequence[SegmentId]) -> None:
-        lesson = self._lesson
-        if lesson is None:
-            return
+    def _ask_about(self, ids: Sequence[SegmentId], learned: Learned) -> None:
         self._questions.ask(
-            Question(GetReferences(each), lesson.learned, partial(self._no_segment, each))
-            for each in ids
+            Question(GetReferences(each), learned, partial(self._no_segment, each)) for each in ids
         )
         self._push()
 

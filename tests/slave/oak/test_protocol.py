@@ -113,6 +113,19 @@ def test_a_head_that_does_not_come(end: OakEnd) -> None:
     assert len(end.failures) == 1
 
 
+def test_a_head_that_is_left_out_is_told_and_the_connection_lives(end: OakEnd) -> None:
+    """A primary without a head on its disk answers all other questions."""
+    assert end.asked(end.protocol.head(NEXT, 0)) == [*r(TWO), "h"]
+    assert end.asked(end.protocol.get([ONE.segment], end.items.append)) == [*s(ONE), "h"]
+    end.primary.segment(ONE)
+    end.rig.settle()
+    (error,) = end.failures
+    assert isinstance(error, PeerError) and error.code == ErrorCode.NOT_READY
+    assert end.results == [None]
+    assert not end.lost
+    end.link.cut()
+
+
 # segments
 
 
