@@ -32,6 +32,7 @@ from tarfailover.store.repair.damage import Damage
 from tarfailover.store.repair.look import TarLook
 from tarfailover.store.repair.salvage import salvage
 from tarfailover.store.snapshot import Snapshot
+from tarfailover.store.tarreader import TarReader
 from tarfailover.wire.digests import digest
 from tarfailover.wire.messages import SALT_SIZE, ErrorCode, HeadIs
 
@@ -39,6 +40,9 @@ STEP = 16 * 1024 * 1024
 """Bytes of this side that are compared at a time."""
 TOLD = 1000
 """Findings that are kept; the others are counted."""
+CLOSING = 4
+CLOSING_SECONDS = 0.5
+"""How often, and how long, a tar is waited for that has some of its trailing entries."""
 MISSING = 1_000_000
 """Segments that may be missing here before this is no comparison any more."""
 _ITEM = np.dtype([("segment", "V16"), ("length", ">u4")])
@@ -178,7 +182,7 @@ class Verification:
     def _look(self, snapshot: Snapshot, tar: int, start: int) -> tuple[TarLook, list[Found]]:
         """A look at a tar, whose index may be damaged."""
         reader = snapshot.tars.readers[tar]
-        if reader.index is not None:
+        if reader.index is not None or _is_closed_by_now(reader):
             entries: Sequence[IndexEntry] = list(reader.entries())
             return TarLook(reader, entries, closed=True, at=start), []
         first, stop = snapshot.tar_ranks(tar)
@@ -322,6 +326,17 @@ class Verification:
         if found:
             return many(found, "difference")
         return "equal" if self.finished else "no difference until the time was over"
+
+
+def _is_closed_by_now(reader: TarReader) -> bool:
+    """Whether a tar that had no index has one now: its writer may be closing it."""
+    for _ in range(CLOSING):
+        if reader.load_index():
+            return True
+        if not salvage(reader).closed:
+            return False
+        time.sleep(CLOSING_SECONDS)
+    return False
 
 
 def _absent(snapshot: Snapshot, found: list[SegmentId], items: bytes) -> None:

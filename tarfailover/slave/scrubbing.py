@@ -139,6 +139,8 @@ class Scrubbing:
     async def _one_turn(self) -> None:
         """One slice, or a look whether one is due; never raises."""
         began, rate = self._clock.seconds(), self._config.scrub_rate
+        if not rate:
+            return
         try:
             size = await self._work()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told and tried again

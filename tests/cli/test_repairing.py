@@ -159,6 +159,45 @@ async def test_a_copy_that_is_behind_is_not_damaged(
 
 
 @ensureDeferred
+async def test_a_damaged_index(
+    original: Path,
+    copy: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tarfailover.cli.digesting.CLOSING_SECONDS", 0.0)
+    size = (copy / TAR).stat().st_size
+    Flip(TAR, size - 1024 - 60, 3).strike(copy)
+    async with Master(original) as master:
+        code, found = await run(capsys, master, "verify", copy)
+        assert code == 1
+        (only,) = told(found)
+        assert only[:3] == ("here", "damaged", TAR)
+        code, found = await run(capsys, master, "repair", copy)
+        assert (code, found["mended"]) == (0, 1)
+
+
+@ensureDeferred
+async def test_a_tar_that_is_closed_in_this_moment(
+    original: Path,
+    copy: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = (copy / LAST).read_bytes()
+    (copy / LAST).write_bytes(whole[:-1536])
+
+    def closed(seconds: float) -> None:
+        del seconds
+        (copy / LAST).write_bytes(whole)
+
+    monkeypatch.setattr("tarfailover.cli.digesting.time.sleep", closed)
+    async with Master(original) as master:
+        code, found = await run(capsys, master, "verify", copy)
+    assert (code, found["findings"]) == (0, [])
+
+
+@ensureDeferred
 async def test_a_list_without_an_end(
     original: Path,
     copy: Path,

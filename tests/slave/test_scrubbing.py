@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -169,6 +170,32 @@ def test_off(rig: Rig, store: Path, copy: Path) -> None:
     rig.pass_time(50, step=1)
     assert (told(slave)["state"], told(slave)["found"]) == ("off", 0)
     assert asking._scrub(told(slave)) == []
+    finish(slave, master)
+
+
+def test_turned_off_and_on_while_running(rig: Rig, store: Path, copy: Path) -> None:
+    master = served(rig, store)
+    slave = slave_of(rig, copy)
+    off = dataclasses.replace(slave.service.config, scrub_rate=0)
+    on = slave.service.config
+    for config, state in ((off, "off"), (on, "resting"), (off, "off")):
+        slave.service.reconfigure(config)
+        rig.pass_time(20, step=0.5)
+        assert told(slave)["state"] == state
+    assert told(slave)["passes"] == 1
+    slave.service.reconfigure(on)
+    finish(slave, master)
+
+
+def test_while_a_head_is_pulled_it_rests(rig: Rig, store: Path, copy: Path) -> None:
+    master = served(rig, store)
+    slave = slave_of(rig, copy)
+    slave.service.status.become(status.SYNCING, "a head")
+    rig.pass_time(3, step=0.5)
+    assert told(slave)["begun"] is None
+    slave.service.status.become(status.IN_SYNC)
+    rig.pass_time(3, step=0.5)
+    assert told(slave)["passes"] == 1
     finish(slave, master)
 
 
