@@ -111,6 +111,10 @@ class BlobCopy:
         """By block, the binaries that it is a part of; where one is more than one file."""
         self._left: dict[str, int] = {}
         """Blocks that such a binary waits for."""
+        self._depth: dict[str, int] = {}
+        """How often such a binary turned out to need more, below its index blocks."""
+        self._brought: set[str] = set()
+        """Blocks of such binaries that came."""
         self._searched: tuple[object, Holders] = None, Holders()
 
     @classmethod
@@ -145,7 +149,8 @@ class BlobCopy:
         self._partials = {each.digest: each.size for each in self.store.partials()}
         again: Iterable[str] = list(self.missing) if self._again and not self._whole else ()
         self._ids = chain(again, self._mentions(snapshot))
-        self._refused, self._refused_size, self._parts, self._left = {}, 0, {}, {}
+        self._refused, self._refused_size = {}, 0
+        self._parts, self._left, self._depth, self._brought = {}, {}, {}, set()
 
     def _mentions(self, snapshot: Snapshot) -> Iterator[bytes]:
         for mention in mentioned(snapshot, self._ranks):
@@ -165,6 +170,11 @@ class BlobCopy:
         if blob.text in self._left:
             return []
         units = self.store.wanted(blob)
+        again = not self._brought.isdisjoint(unit.text for unit in units)
+        if again or (units and self._depth.get(blob.text, 0) > blobid.MAX_DEPTH):
+            # It came, and is what its digest says, and still there is no reading it.
+            self._refused[blob.text] = "its index blocks are not what its id says"
+            return []
         if units and units != [blob]:
             self._left[blob.text] = len(units)
             for unit in units:
@@ -244,9 +254,11 @@ class BlobCopy:
         """What the binaries need for which `block` was the last one that was known."""
         found: list[Unit] = []
         for blob in self._parts.pop(block, ()):
+            self._brought.add(block)
             self._left[blob] -= 1
             if not self._left[blob]:
                 del self._left[blob]
+                self._depth[blob] = self._depth.get(blob, 0) + 1
                 found += self._lacking(blob)
         return found
 

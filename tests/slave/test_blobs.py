@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import random
 import re
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 from binaries import Both, add_to, holder, id_of
-from blob_samples import OAK_WALKED, put, with_blobs
+from blob_samples import OAK_WALKED, put, unpacked, vectors, with_blobs
 from content import external, write
 from links import Link
 from sides import SlaveSide, served
@@ -22,6 +23,7 @@ from stores import QuickDisk, bulk, head_in, leaf
 
 from tarfailover import repository
 from tarfailover.errors import StoreIOError
+from tarfailover.format.blobid import Block, encode_entry
 from tarfailover.ids import Generation, RecordId
 from tarfailover.reload import SLAVE_LIVE, Reload
 from tarfailover.repository.builder import NodeBuilder
@@ -152,6 +154,25 @@ class TestPrivate:
         sides.serve(holder(1, [put(sides.theirs, ONE).text]))
         assert sides.follow().state == status.IN_SYNC
         assert sides.has(ONE)
+
+    @pytest.mark.parametrize("store", ["blocks", "nested"])
+    def test_index_blocks_tell_what_is_below_them(
+        self, both: Callable[..., Both], store: str, asked: list[m.Blob]
+    ) -> None:
+        """Also where the same block is part of several binaries, or of one many times."""
+        sides = both(BLOCKS)
+        sides.theirs.path.rmdir()
+        sides.theirs = unpacked(store, sides.theirs.path)
+        rows = [(content, blob) for kind, content, blob in vectors() if kind == store]
+        ids = [blob for _, blob in rows]
+        two = [holder(1, ids), holder(2, ids[::-1])]
+        sides.serve(*two, holder(3, ids, [each.segment for each in two]))
+        assert sides.follow().state == status.IN_SYNC
+        for content, blob in rows:
+            parsed = sides.ours.parse(blob)
+            sides.ours.verify(parsed)
+            assert sides.ours.read_at(parsed, 0, len(content) + 1) == content
+        assert len(asked) == len(set(asked)), "no block comes twice"
 
     @KINDS
     def test_a_store_of_real_oak(self, both: Callable[..., Both], kind: str) -> None:
@@ -490,6 +511,20 @@ class TestMissing:
         assert slave.head is None and sides.has(ONE)
         assert slave.service.status.why.isprintable()
         assert [each.blob for each in asked] == [id_of(ONE)]
+
+    @pytest.mark.parametrize("content", [encode_entry(b"hello"), b"\x07 no entries", b""])
+    def test_an_index_block_that_lies_is_brought_once(
+        self, both: Callable[..., Both], content: bytes, asked: list[m.Blob]
+    ) -> None:
+        sides = both(BLOCKS)
+        put(sides.theirs, content)
+        digest = hashlib.sha256(content).hexdigest()
+        lie = encode_entry(Block(digest, len(content), level=1, total=999)).hex()
+        sides.serve(holder(1, [lie]))
+        slave = sides.follow()
+        assert slave.state == status.FAILED
+        assert "its index blocks are not what its id says" in slave.service.status.why
+        assert len(asked) <= 1
 
     @pytest.mark.parametrize("size", [0, 5, 100])
     def test_a_master_with_another_length(self, both: Callable[..., Both], size: int) -> None:
