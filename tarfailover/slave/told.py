@@ -43,8 +43,8 @@ def why_unknown(told: ToldHead) -> str:
     if isinstance(told, OakHead):
         return (
             "the primary does not have the segment of {head}, the head of {copy}: it is another "
-            "repository, or was restored from a backup, or it compacted that segment away while "
-            "this slave did not follow"
+            "repository, or was restored from a backup, or it compacted that segment away, as an "
+            "offline compaction does"
         )
     return (
         "the master has never had {head}, the head of {copy}: it is another repository, or was "
