@@ -241,7 +241,8 @@ class BlobCopy:
         if incoming.offset != chunk.offset:
             # Only a file whose earlier part is not wanted is written from another place on.
             incoming.restart()
-        incoming.write(chunk.data)
+        # Where a master has more than the id says, the end of its answer says so too.
+        incoming.write(memoryview(chunk.data)[: incoming.limit - incoming.offset])
 
     def _incoming(self, blob: str) -> Incoming:
         known = self._open.pop(blob, None)

@@ -22,6 +22,7 @@ from sides import SlaveSide, served
 from stores import QuickDisk, bulk, head_in, leaf
 
 from tarfailover import repository
+from tarfailover.config import SlaveConfig
 from tarfailover.errors import StoreIOError
 from tarfailover.format.blobid import Block, encode_entry
 from tarfailover.ids import Generation, RecordId
@@ -31,11 +32,13 @@ from tarfailover.repository.commit import RepositoryWriter
 from tarfailover.repository.digest import content_digest
 from tarfailover.repository.values import Property
 from tarfailover.slave import blobcopy, status
+from tarfailover.slave.blobcopy import BlobCopy, Chunk, Taken
 from tarfailover.slave.blobs import RETRY_AFTER
 from tarfailover.slave.report import report
 from tarfailover.store import journal
 from tarfailover.store.blobs import BLOCKS, DATA_STORE, BlobStore, Incoming, Layout
 from tarfailover.store.blobs.missing import NAME, MissingBlobs
+from tarfailover.store.writer import StoreWriter
 from tarfailover.wire import messages as m
 
 ONE, TWO = b"one " * 300, b"two " * 700
@@ -534,6 +537,18 @@ class TestMissing:
         sides.serve(holder(1, [blob]))
         slave = sides.follow()
         assert slave.state == status.FAILED and f"has {size} bytes" in slave.service.status.why
+
+    def test_more_bytes_than_the_id_says_are_not_written(self, tmp_path: Path) -> None:
+        """From an Oak primary, which believes the number in an id and sends the whole file."""
+        blob, config = id_of(ONE[:5]), SlaveConfig(store=tmp_path, blob_store=str(tmp_path / "own"))
+        with StoreWriter.open(tmp_path / "copy", create=True, disk=QuickDisk()) as writer:
+            copy = BlobCopy.open(config, writer, QuickDisk())
+            assert copy is not None
+            taken = copy.take([Chunk(blob, 0, ONE[:3]), Chunk(blob, 3, ONE[3:])], [])
+            assert taken == Taken([], {}, [], ())
+            assert [each.size for each in copy.store.partials()] == [5]
+            assert copy.take([], [blob]).stored == [blob]
+            copy.end()
 
     def test_a_master_whose_file_is_not_what_its_id_says(self, both: Callable[..., Both]) -> None:
         sides = both()
