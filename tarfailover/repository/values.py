@@ -204,7 +204,10 @@ def long_text(value: int) -> str:
 
 
 def double_text(value: float) -> str:
-    """`value` as Java's `Double.toString` prints it, for instance ``1.0E10``."""
+    """`value` as Java's `Double.toString` prints it, for instance ``1.0E10``.
+
+    Java before 19 prints some numbers with a digit more; they read back as the same number.
+    """
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):

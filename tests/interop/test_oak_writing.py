@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from copies import sound
 from histories import STEPS, holding, replay
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from oak_content import digest_of, lives_on
 from oak_peer import Peer
@@ -107,7 +107,13 @@ def test_oak_goes_on_with_any_history_of_ours(peer: Peer, tmp_path: Path) -> Non
     number = count()
 
     # Inside, since this is one test of a session that has one Oak of each release.
-    @settings(max_examples=8, deadline=None, derandomize=True, database=None)
+    @settings(
+        max_examples=8,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=(Phase.generate,),  # each example costs seconds: none is made smaller
+    )
     @given(st.lists(STEPS, min_size=5, max_size=12))
     def any_history(steps: list[tuple[str, object]]) -> None:
         store = tmp_path / str(next(number))
