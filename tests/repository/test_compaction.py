@@ -218,7 +218,7 @@ def filled(directory: Path) -> StoreWriter:
     writer = opened(directory)
 
     def wide(root: NodeBuilder) -> None:
-        for number in range(3000):
+        for number in range(700):
             root.child("wide").child(f"n{number}").set("x", Property.of(f"text {number}"))
         root.child("big").set("b", Property.of(bytes(600_000)))
 
@@ -230,12 +230,12 @@ def filled(directory: Path) -> StoreWriter:
 def test_a_tail_compaction_copies_what_is_new_and_shares_the_rest(tmp_path: Path) -> None:
     with filled(tmp_path) as writer:
         keep = compacted_segments(writer)
-        for number in range(1, 7):
+        for number in range(1, 5):
 
             def some(root: NodeBuilder, number: int = number) -> None:
                 wide = root.child("wide")
                 for each in range(1 + 40 * (number % 2)):
-                    wide.child(f"n{each * 60}").set("y", Property.of(number))
+                    wide.child(f"n{each * 16}").set("y", Property.of(number))
                 wide.remove_child(f"n{number + 1}")
                 wide.child(f"new {number}").set("b", Property.of([bytes(20_000)] * 2))
                 root.child("other").child(f"{number}").set("x", Property.of("x" * 300))
@@ -248,7 +248,7 @@ def test_a_tail_compaction_copies_what_is_new_and_shares_the_rest(tmp_path: Path
             found = tail(writer, 50 + number)
             assert found.generation == Generation(1 + number, 1, True)
             assert digest(writer) == before
-            assert found.nodes < 100, "of more than 3000"
+            assert found.nodes < 100, "of more than 700"
             assert segments(writer) - count <= 2
             assert not {each for each in generations(writer) if not each.compacted}
             clean(writer)

@@ -226,7 +226,7 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(TREES, TREES, TREES, st.booleans())
 def test_any_merge_is_that_of_plain_trees(
     base: Model, ours: Model, theirs: Model, replaced: bool
