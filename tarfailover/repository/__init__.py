@@ -21,7 +21,7 @@
             page.properties["tags"] = ["new", "front"]
             with open("photo.jpg", "rb") as photo:
                 page.properties["jcr:data"] = photo
-            del page.children["draft"]
+            page.children.pop("draft", None)
 
 Binaries in an external blob store are read as all others if it is known where that is:
 ``repository.open("…/segmentstore", blobs="…/datastore")``.
