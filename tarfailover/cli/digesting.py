@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 
 from tarfailover.cli.peer import Answer, Peer
+from tarfailover.cli.stranger import refuse_stranger
 from tarfailover.cli.wording import many
 from tarfailover.errors import ConfigError, FormatError, NoHeadError, ProtocolError
 from tarfailover.format import journal
@@ -149,9 +150,13 @@ class Verification:
         self._rate = rate
 
     def run(self, progress: Progress, kept: Callable[[], None]) -> Iterator[Found]:
-        """Everything found; `kept` is called when the state says a new place."""
+        """Everything found; `kept` is called when the state says a new place.
+
+        Raises DivergedError if the master serves another repository.
+        """
         with Follower.open(self._directory) as follower:
             snapshot = follower.snapshot
+            refuse_stranger(self._directory, snapshot, self._peer)
             total = sum(reader.size() for reader in snapshot.tars.readers)
             before = 0
             for tar, reader in enumerate(snapshot.tars.readers):

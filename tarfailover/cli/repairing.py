@@ -35,6 +35,7 @@ LINK = (
     errors.PeerError,
     errors.DeadlineError,
     errors.ConnectionLostError,
+    errors.DivergedError,
     errors.TlsError,
 )
 _RATE = re.compile(r"([1-9][0-9]{0,9}) ?(KiB|MiB|GiB)?")
@@ -205,12 +206,15 @@ _FIELDS = ("side", "kind", "segment", "file", "offset", "what")
 
 def _repair(options: argparse.Namespace, output: Output) -> int:
     from tarfailover.cli.peer import connected  # noqa: PLC0415
+    from tarfailover.cli.stranger import refuse_stranger  # noqa: PLC0415
 
     outcomes: list[Document] = []
     config = peering.config_of(options)
     blobs = _own_blobs(config)
     with connected(config) as peer, output.progress("repairing") as progress:
         repair = StoreRepair(options.store, peer, disk=Disk(), clock=time.time, progress=progress)
+        with repair.snapshot() as snapshot:
+            refuse_stranger(options.store, snapshot, peer)
         binaries = None if blobs is None else BlobRepair(blobs, peer)
         found = chain(repair.run(), _binaries(options.store, binaries) if binaries else ())
         for outcome in found:

@@ -16,14 +16,16 @@ import pytest
 from blob_samples import with_blobs
 from copies import sample_store
 from pytest_twisted import ensureDeferred
-from rot import Flip, files_of, random_flips, small_samples, small_store
+from rot import Flip, files_of, head_segment, random_flips, small_samples, small_store
 from services import Master
-from stores import add_heads, leaf, tar_bytes
+from stores import add_heads, leaf, make_store, tar_bytes
 from twisted.internet.threads import deferToThread
 
 from tarfailover.cli import main
 from tarfailover.errors import LinkError
 from tarfailover.format.tar import BLOCK
+from tarfailover.store.durable import Disk
+from tarfailover.store.state import SlaveState
 
 TAR, LAST = "data00000a.tar", "data00002a.tar"
 FIRST = small_samples()[0]
@@ -144,6 +146,58 @@ async def test_a_tar_that_is_gone(
         code, found = await run(capsys, master, "verify", copy)
         assert (code, found["findings"]) == (0, [])
     assert files_of(copy).keys() == right.keys(), "it has its number again"
+
+
+@pytest.mark.parametrize("old", [False, True])
+@ensureDeferred
+async def test_a_master_of_another_repository_is_refused(
+    copy: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    old: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would only be found to have other segments, all of them whole: that is not equal."""
+    other = make_store(tmp_path / "other", {TAR: [leaf(300)]}, [leaf(300).segment])
+    Flip(TAR, 4, 1).strike(copy)
+    before = files_of(copy)
+    if old:
+        monkeypatch.setattr("tarfailover.master.packing.SUPPORTED", ())
+    async with Master(other) as master:
+        for command in ("repair",) if old else ("repair", "verify"):
+            code, found = await run(capsys, master, command, copy)
+            assert code == 24 and "another repository" in found["error"]["message"]
+    assert files_of(copy) == before
+
+
+@ensureDeferred
+async def test_a_master_of_another_name_is_refused(
+    original: Path, copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    SlaveState(repository="production").save(copy, Disk())
+    async with Master(original, repository="staging") as master:
+        for command in ("repair", "verify"):
+            code, found = await run(capsys, master, command, copy)
+            assert code == 24 and "'staging'" in found["error"]["message"]
+    async with Master(original) as unnamed:
+        code, _ = await run(capsys, unnamed, "repair", copy)
+        assert code == 0, "what has no name may be the right one: the segments tell"
+
+
+@ensureDeferred
+async def test_a_master_that_has_one_of_many_segments_is_none_of_another_repository(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the segments that it is asked for first it has none, but its head needs one of them."""
+    newer = head_segment(99, [])
+    stores = {TAR: [leaf(number) for number in range(310, 320)], LAST: [newer]}
+    some = make_store(tmp_path / "some", stores, [newer.segment])
+    other = make_store(tmp_path / "other", {TAR: [newer]}, [newer.segment])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tarfailover.cli.stranger.SAMPLED", 1)
+        async with Master(other) as master:
+            code, _ = await run(capsys, master, "repair", some)
+    assert code == 0
 
 
 @ensureDeferred

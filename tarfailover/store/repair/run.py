@@ -136,7 +136,7 @@ class StoreRepair:
         line = heads.newest(path)
         if line is None:
             return
-        with self._snapshot() as snapshot:
+        with self.snapshot() as snapshot:
             fault = heads.fault(snapshot, line)
             right = heads.mended(line, self._heads()) if fault else None
             if right is not None and right != line.data:
@@ -198,8 +198,8 @@ class StoreRepair:
             finally:
                 release(choice.winners)
 
-    def _snapshot(self) -> Snapshot:
-        """All segments of the tars that count."""
+    def snapshot(self) -> Snapshot:
+        """All segments of the tars that count, as far as they are known now; to be released."""
         readers: list[TarReader] = []
         try:
             for _, letters in groupby(tar_names(self.directory), key=lambda name: name.number):
@@ -209,7 +209,7 @@ class StoreRepair:
             release(readers)
 
     def _read(self, segment: SegmentId) -> bytes:
-        with self._snapshot() as snapshot:
+        with self.snapshot() as snapshot:
             return snapshot.read(segment)
 
     def _now(self) -> int:
