@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 from links import Rig
 from oak_sides import RawPrimary, Served
+from rot import Flip, files_of
 from sides import SlaveSide, chain, in_trouble, large, store_of
 from sides import served as served_by_us
 from stores import bulk, data_id, head_in, leaf
 
-from tarfailover.slave import status
+from tarfailover.format.tar import BLOCK
+from tarfailover.slave import report, status
 from tarfailover.slave.oak import closure, lesson
+from tarfailover.slave.scrubbing import RETRY_AFTER
 from tarfailover.wire.oak import answers
 from tarfailover.wire.oak.requests import GetReferences, GetSegment
 
@@ -250,4 +253,39 @@ def test_a_chain_longer_than_any_stack(rig: Rig, tmp_path: Path) -> None:
     slave = SlaveSide(rig, tmp_path / "copy", dialect="oak").start()
     assert (slave.state, slave.head) == (status.IN_SYNC, served.head)
     assert served.taken(GetSegment) == [each.segment for each in samples], "references first"
+    slave.stop()
+
+
+@pytest.mark.parametrize("theirs", ["lacking", "damaged", "whole"])
+def test_rot_that_the_primary_may_not_mend_costs_no_connection(
+    rig: Rig, tmp_path: Path, theirs: str
+) -> None:
+    """What it lacks, or has damaged itself, stays told, and the head is followed meanwhile."""
+    samples = [*large(2, 30_000), *chain(3)]
+    top = leaf(99, [samples[1].segment, samples[-1].segment])
+    served = Served([*samples, top], head_in(top.segment))
+    rig.master = served.primary
+    copy = tmp_path / "copy"
+    SlaveSide(rig, copy, dialect="oak").start().stop()
+    right = files_of(copy)["data00000a.tar"]
+    slave = SlaveSide(rig, copy, dialect="oak", scrub_rate=64 * 1024, scrub_interval=60.0).start()
+    before = served.connections
+    victim = served.taken(GetSegment)[0]
+    if theirs == "lacking":
+        del served.samples[victim]
+    elif theirs == "damaged":
+        whole = served.samples[victim]
+        served.samples[victim] = whole._replace(data=whole.data[:-1] + b"?")
+    Flip("data00000a.tar", BLOCK + 20, 1).strike(copy)
+    rig.pass_time(3, step=1)
+    rig.pass_time(RETRY_AFTER + 60, step=60)
+    shown = report.report(slave.service)["scrub"]
+    assert (shown["repaired"], shown["damaged"]) == ((1, 0) if theirs == "whole" else (0, 1))
+    assert (files_of(copy)["data00000a.tar"] == right) == (theirs == "whole")
+    assert served.taken(GetSegment).count(victim) <= 3, "once found, then at each retry"
+    new = leaf(100, [top.segment])
+    served.add(new)
+    rig.pass_time(6, step=0.5)
+    assert (slave.state, slave.head) == (status.IN_SYNC, head_in(new.segment))
+    assert served.connections == before, "no answer to the scrub costs the connection"
     slave.stop()
