@@ -23,7 +23,7 @@ from tarfailover.cli import (
     verifying,
     writing,
 )
-from tarfailover.cli.commands import BROKEN_PIPE, INTERRUPTED, WRITING, exit_codes
+from tarfailover.cli.commands import BROKEN_PIPE, INTERRUPTED, WRITING, CommandParser, exit_codes
 from tarfailover.cli.output import Output
 from tarfailover.cli.wording import error_document
 from tarfailover.errors import (
@@ -101,7 +101,9 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"tarfailover {__version__}")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = top.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=CommandParser
+    )
     for group in _GROUPS:
         group.declare(commands)
     return top

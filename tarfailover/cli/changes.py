@@ -50,6 +50,7 @@ def _declare_diff(group: Subparsers) -> None:
         _diff,
         "Show what differs between two states of the repository",
         description="Reads only where records differ, so it takes as long as the change is large. "
+        "External binaries are compared by their ids alone, which have the digest of their bytes. "
         f"A state is one of: {FORMS}.",
         examples=(
             f"tarfailover diff {_EXAMPLE} head~1",

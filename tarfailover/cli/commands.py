@@ -7,13 +7,34 @@ import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from tarfailover import errors
 from tarfailover.cli.output import Output
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 """What `add_subparsers` returns; it has no public name, and no type arguments at run time."""
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Of one command, whose options may stand anywhere, also between its arguments.
+
+    The standard library's takes an optional argument for left out as soon as an option follows.
+    """
+
+    _mixed = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As `argparse.ArgumentParser.parse_known_args`."""
+        has_actions = any(each.nargs == argparse.PARSER for each in self._actions)
+        if self._mixed or has_actions:
+            return super().parse_known_args(args, namespace)
+        self._mixed = True  # what is called now calls this once more
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixed = False
+
 
 Run = Callable[[argparse.Namespace, Output], int]
 """Does a command and returns its exit code."""

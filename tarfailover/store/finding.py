@@ -66,8 +66,8 @@ class Checked:
 
 
 REWRITE = (
-    "restore the file from a copy of the store, or let its trailing entries be made anew: stop "
-    "the writer, cut the last 1024 bytes off this file, and open the store for writing"
+    "stop the writer and let `tarfailover repair` make its trailing entries anew; without another "
+    "copy, cut the last 1024 bytes off this file, and open the store for writing"
 )
 """For trailing entries: without an index, Oak and a slave scan the tar and make all three."""
 
@@ -81,10 +81,10 @@ def restore(needed: bool) -> str:
     """The remedy for damage inside a segment that the head needs, or does not need."""
     if needed:
         return (
-            "stop the writer and restore the file from a copy of the store; a slave is best "
-            "emptied and copied anew"
+            "stop the writer and let `tarfailover repair` mend it with what another copy has, or "
+            "restore the file from a copy of the store; a running slave mends its own"
         )
     return (
-        "nothing current is lost, only old states of the repository: restore the file from a "
-        "copy, or let the next compaction and cleanup drop it"
+        "nothing current is lost, only old states of the repository: let `tarfailover repair` "
+        "mend it with what another copy has, or let the next compaction and cleanup drop it"
     )

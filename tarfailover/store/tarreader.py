@@ -177,7 +177,8 @@ class TarReader:
 
     def _damaged(self, offset: int, what: str) -> None:
         raise DamagedStoreError(
-            f"{self.path}, offset {offset}: {what}; restore the file from a copy of the store"
+            f"{self.path}, offset {offset}: {what}; use `tarfailover repair`, or "
+            "restore the file from a copy of the store"
         )
 
     # the index and what lies before it

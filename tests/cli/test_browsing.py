@@ -216,3 +216,11 @@ def test_the_wide_and_the_deep_of_a_sample(tmp_path: Path, run_json: Json, run_t
     assert len(run_text("tree", tmp_path / "s", "--depth", 0, "--limit", 0)[1]) == len(
         document["nodes"]
     )
+
+
+@pytest.mark.parametrize("command", ["ls", "cat", "tree", "du", "history"])
+def test_options_may_stand_between_the_arguments(store: Path, run_json: Json, command: str) -> None:
+    limit = ["--limit", 5] if command == "history" else ["--at", "head"]
+    code, found = run_json(command, store, *limit, "/")
+    assert (code, found) == run_json(command, *limit, store, "/")
+    assert code == 0

@@ -264,7 +264,7 @@ def test_check_of_a_damaged_store(
     code, printed = run_text("check", healthy)
     assert code == 1
     assert printed[0].startswith(f"FAULT  {NAME}, offset 512: segment {text(BULK.segment)} is dam")
-    assert printed[1].startswith("       remedy: stop the writer and restore the file")
+    assert printed[1].startswith("       remedy: stop the writer and let `tarfailover repair`")
     assert printed[-1] == "1 fault"
 
 

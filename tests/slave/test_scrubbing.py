@@ -18,6 +18,7 @@ from tarfailover.cli import asking
 from tarfailover.format.tar import BLOCK
 from tarfailover.slave import report, scrubbing, status
 from tarfailover.slave.scrubbing import RETRY_AFTER
+from tarfailover.store.follower import Follower
 from tarfailover.store.repair import scrub
 
 TAR, LAST = "data00000a.tar", "data00002a.tar"
@@ -212,3 +213,26 @@ def test_a_master_that_sends_something_else(rig: Rig, store: Path, copy: Path) -
     assert files_of(copy)[TAR] == before
     assert "other bytes under this id" in told(slave)["left"][0]["why"]
     finish(slave, master)
+
+
+@pytest.mark.parametrize("lost", [TAR, "data00001a.tar", LAST])
+def test_a_tar_that_vanishes_is_a_named_failure_and_pulled_anew(
+    rig: Rig, store: Path, copy: Path, lost: str
+) -> None:
+    """Without any new head: the next look finds it, and the scrub has nothing to tell of it."""
+    master = served(rig, store)
+    slave = slave_of(rig, copy)
+    head = slave.head
+    (copy / lost).unlink()
+    why = []
+    slave.service.status.watchers.append(lambda: why.append(slave.service.status.why))
+    rig.pass_time(60, step=1)
+    assert status.FAILED in slave.history
+    assert any(lost in each for each in why)
+    assert (slave.state, slave.head) == (status.IN_SYNC, head)
+    assert (told(slave)["damaged"], told(slave)["state"]) == (0, "resting")
+    finish(slave, master)
+    with Follower.open(copy) as follower:
+        needed = [each.segment for tar in small_samples() for each in tar]
+        assert follower.head().record == head
+        assert all(map(follower.snapshot.contains, needed))
