@@ -248,7 +248,10 @@ class Scrub:
         self.state.repaired += 1
 
     def again(self) -> list[Damage]:
-        """What of the damages that are left is still there."""
+        """What of the damages that are left is still there; each time another one is the first.
+
+        A primary may break the connection over one, and those behind it shall have their turn.
+        """
         found: list[Damage] = []
         kept: list[Left] = []
         with self._writer.snapshot() as snapshot:
@@ -258,8 +261,8 @@ class Scrub:
                     found.append(damage)
                     kept.append(left._replace(offset=damage.offset))
         self.state.repaired += len(self.state.left) - len(kept)
-        self.state.left = kept
-        return found
+        self.state.left = [*kept[1:], *kept[:1]]
+        return [*found[1:], *found[:1]]
 
 
 def _look(snapshot: Snapshot, tar: int, at: int) -> TarLook:

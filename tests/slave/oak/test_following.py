@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from links import Rig
-from oak_sides import RawPrimary, Served
+from oak_sides import RawPrimary, Served, ServingPrimary
 from rot import Flip, files_of
 from sides import SlaveSide, chain, in_trouble, large, store_of
 from sides import served as served_by_us
@@ -17,7 +17,7 @@ from tarfailover.slave import report, status
 from tarfailover.slave.oak import closure, lesson
 from tarfailover.slave.scrubbing import RETRY_AFTER
 from tarfailover.wire.oak import answers
-from tarfailover.wire.oak.requests import GetReferences, GetSegment
+from tarfailover.wire.oak.requests import GetReferences, GetSegment, Request
 
 SAMPLES = [*large(20, 30_000), *chain(30)]
 TOP = leaf(2_000_000, [SAMPLES[20].segment, SAMPLES[-1].segment])
@@ -288,4 +288,44 @@ def test_rot_that_the_primary_may_not_mend_costs_no_connection(
     rig.pass_time(6, step=0.5)
     assert (slave.state, slave.head) == (status.IN_SYNC, head_in(new.segment))
     assert served.connections == before, "no answer to the scrub costs the connection"
+    slave.stop()
+
+
+def test_rot_behind_what_a_primary_breaks_the_connection_over_is_mended(
+    rig: Rig, tmp_path: Path
+) -> None:
+    """Specification 2.7: it does so over a segment that it has, but cannot read."""
+    samples = [*large(3, 30_000), *chain(3)]
+    top = leaf(99, [*(each.segment for each in samples[:3]), samples[-1].segment])
+    served = Served([*samples, top], head_in(top.segment))
+    rig.master = served.primary
+    copy = tmp_path / "copy"
+    SlaveSide(rig, copy, dialect="oak").start().stop()
+    right = files_of(copy)["data00000a.tar"]
+    places = sorted((right.index(each.data), each.segment) for each in samples[:3])
+    for at, _ in places:
+        Flip("data00000a.tar", at + 9, 1).strike(copy)
+    first = places[0][1]
+
+    class Breaking(ServingPrimary):
+        broken = False
+
+        def asked(self, request: Request) -> None:
+            if isinstance(request, GetSegment) and request.segment == first:
+                self.broken = True
+                self.transport.loseConnection()
+            if not self.broken:
+                super().asked(request)
+
+    def breaking() -> Breaking:
+        served.connections += 1
+        return Breaking(served)
+
+    rig.master = breaking
+    slave = SlaveSide(rig, copy, dialect="oak", scrub_rate=64 * 1024, scrub_interval=1e6).start()
+    rig.pass_time(4 * RETRY_AFTER, step=60)
+    shown = report.report(slave.service)["scrub"]
+    assert (shown["repaired"], shown["damaged"]) == (2, 1)
+    assert slave.state == status.IN_SYNC
+    assert served.connections <= 8, "one for each attempt to mend it, five minutes apart"
     slave.stop()
