@@ -52,6 +52,9 @@ from tarfailover.wire.messages import (
 )
 from tarfailover.wire.negotiate import BLOBS, FOLLOW, ZSTD, check_welcome
 
+_NOTES = {"hello": ", which an Oak primary never gives: see dialect"}
+"""Why an answer may not come, by the name of its deadline."""
+
 
 class SlaveProtocol(Link, FrameReceiver):
     """One connection to a master.
@@ -178,7 +181,7 @@ class SlaveProtocol(Link, FrameReceiver):
         self._number += 1
         self._pending[self._number] = pending
         if name:
-            what = f"the answer to {pending.message.NAME}"
+            what = f"the answer to {pending.message.NAME}{_NOTES.get(name, '')}"
             pending.deadline = self._deadline(name, seconds, what)
             pending.deadline.start()
         else:

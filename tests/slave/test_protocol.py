@@ -62,6 +62,12 @@ def test_it_introduces_itself_and_hears_the_welcome() -> None:
     assert not end.rig.delayed
 
 
+def test_silence_may_be_that_of_an_oak_primary() -> None:
+    end = SlaveEnd(Rig())
+    end.rig.pass_time(11, step=1)
+    assert str(end.error()).endswith("HELLO, which an Oak primary never gives: see dialect")
+
+
 @pytest.mark.parametrize("changed", [{"version": 2}, {"version": 0}, {"features": ("zstd",)}])
 def test_a_welcome_to_what_was_not_offered(changed: dict[str, Any]) -> None:
     end = SlaveEnd(Rig())
