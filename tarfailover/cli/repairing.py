@@ -6,6 +6,7 @@ import argparse
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +18,12 @@ from tarfailover.cli.output import Output
 from tarfailover.cli.wording import Document, many, size
 from tarfailover.config import SlaveConfig
 from tarfailover.ids import text
+from tarfailover.store.blobs.missing import MissingBlobs
 from tarfailover.store.blobs.opening import open_blob_store
 from tarfailover.store.blobs.store import BlobStore
 from tarfailover.store.durable import Disk
 from tarfailover.store.follower import Follower
+from tarfailover.store.lock import RepositoryLock
 from tarfailover.store.repair.blobs import BlobRepair
 from tarfailover.store.repair.run import StoreRepair
 from tarfailover.store.repair.supply import Outcome
@@ -269,6 +272,17 @@ def _binaries(store: Path, repair: BlobRepair) -> Iterator[Outcome]:
                 left.pop(outcome.file, None)
             yield outcome
     yield from left.values()
+    _unlist(store, repair)
+
+
+def _unlist(store: Path, repair: BlobRepair) -> None:
+    """What the slave has listed as missing, and is here now, is on its list no more."""
+    with suppress(errors.StoreLockedError), RepositoryLock.acquire(store):
+        # A slave that was started meanwhile does it by itself.
+        listed = MissingBlobs.load(store)
+        left = {blob: each for blob, each in listed.blobs.items() if not repair.has(blob)}
+        if left != listed.blobs:
+            MissingBlobs(listed.blob_store, left).save(store, Disk())
 
 
 def _outcome_document(outcome: Outcome) -> Document:

@@ -23,8 +23,13 @@ from twisted.internet.threads import deferToThread
 
 from tarfailover.cli import main
 from tarfailover.errors import LinkError
+from tarfailover.format.blobid import Block
 from tarfailover.format.tar import BLOCK
+from tarfailover.store.blobs.missing import Missing, MissingBlobs
+from tarfailover.store.blobs.needed import needed
+from tarfailover.store.blobs.opening import open_blob_store
 from tarfailover.store.durable import Disk
+from tarfailover.store.follower import Follower
 from tarfailover.store.state import SlaveState
 
 TAR, LAST = "data00000a.tar", "data00002a.tar"
@@ -365,6 +370,15 @@ def tree(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in paths}
 
 
+def lacking_one(store: Path, own: Path, kind: str) -> str:
+    """The id of a binary that the head of `store` needs, and that is not in `own`."""
+    blobs = open_blob_store(str(own), kind, create=False)
+    with Follower.open(store) as follower:
+        mentions = needed(follower.snapshot, [follower.head().record.segment])
+        found = [each.blob for each in mentions if not blobs.has(blobs.parse(each.blob))]
+    return found[0].decode()
+
+
 @pytest.mark.parametrize("kind", ["file", "blocks"])
 @ensureDeferred
 async def test_external_binaries(
@@ -379,6 +393,10 @@ async def test_external_binaries(
     os.truncate(cut, 3)
     gone.unlink()
     with_own = ["--blob-store", own, "--blob-store-kind", kind, copy]
+    nobodys = open_blob_store(str(own), kind, create=False).layout.unit(Block("ab" * 32, 7)).text
+    lacking = lacking_one(copy, own, kind)
+    noted = {nobodys: Missing("gone"), lacking: Missing("gone", ("/a",))}
+    MissingBlobs(str(own), noted).save(copy, Disk())
     async with Master(store, blob_store=str(blobs), blob_store_kind=kind) as master:
         code, found = await run(capsys, master, "verify", *with_own)
         assert code == 1
@@ -387,6 +405,7 @@ async def test_external_binaries(
         code, found = await run(capsys, master, "repair", *with_own)
         assert (code, found["found"]) == (0, found["mended"])
         assert found["binaries"]["fetched"] > 0
+        assert set(MissingBlobs.load(copy).blobs) == {nobodys}, "of what is here nothing is listed"
         code, found = await run(capsys, master, "verify", *with_own)
         assert (code, found["findings"]) == (0, [])
     now = tree(own)

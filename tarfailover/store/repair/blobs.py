@@ -80,6 +80,13 @@ class BlobRepair:
                 continue
             yield from self._missing(blob)
 
+    def has(self, blob: str) -> bool:
+        """Whether the binary of this id is there; False for what is no id of this store."""
+        try:
+            return self._blobs.has(self._blobs.parse(blob))
+        except FormatError:
+            return False
+
     def _missing(self, blob: BlobId) -> Iterator[Outcome]:
         tried: set[str] = set()
         # What is below an index block is known only when that is there.
