@@ -202,7 +202,9 @@ class _Run:
     def _show(self, damage: Damage) -> None:
         where = damage.file or "no tar"
         place = where if damage.offset is None else f"{where}, offset {damage.offset}"
-        self._output.marked("FAULT", f"{place}: {damage.what}", "bold red")
+        # An error of the store says the place by itself, behind its directory.
+        what = damage.what.removeprefix(f"{self._options.store / where}{place[len(where) :]}: ")
+        self._output.marked("FAULT", f"{place}: {what}", "bold red")
         for name in ("path", "part", "record", "lost"):
             self._output.marked("     ", f"{name:<6}  {getattr(damage, name)}", "")
 

@@ -108,7 +108,7 @@ def refuse_other_directory(directory: Path) -> None:
         raise NotAStoreError(
             f"{directory} holds no segment store, but {others[0]!r}"
             f"{f' and {len(others) - 1} other names' if others[1:] else ''}; "
-            "give a new or an empty directory"
+            "give a segmentstore, or a new or an empty directory for a copy"
         )
 
 

@@ -68,7 +68,7 @@ def test_a_flipped_bit_is_told_with_path_record_tar_offset_and_the_head_that_is_
     code, lines = run_text("check", "--deep", store)
     assert code == 1
     assert lines[0].startswith(f"FAULT  {tar}, offset {offset}: ")
-    assert "checksum" in lines[0]
+    assert "checksum" in lines[0] and lines[0].count(tar) == 1
     assert lines[1:5] == [
         "       path    /content/page2",
         "       part    property data",
