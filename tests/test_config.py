@@ -430,8 +430,8 @@ def test_sizes_of_the_buffers() -> None:
 
 
 @pytest.mark.parametrize("kind", [MasterConfig, SlaveConfig])
-def test_the_readme_has_every_deadline_with_its_default(kind: type) -> None:
-    text = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+def test_the_manual_has_every_deadline_with_its_default(kind: type) -> None:
+    text = (Path(__file__).parent.parent / "MANUAL.md").read_text("utf-8")
     rows = [[cell.strip() for cell in line.split("|")[1:5]] for line in text.splitlines()]
     told = {row[0].strip("`"): row[1:3] for row in rows if row and row[0].startswith("`deadline.")}
     side = "master" if kind is MasterConfig else "slave"

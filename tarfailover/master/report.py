@@ -22,7 +22,7 @@ STOPPING = "stopping"
 
 
 def report(master: MasterService) -> Document:
-    """All there is to know, as fields that README.md lists; times in ISO 8601."""
+    """All there is to know, as fields that MANUAL.md lists; times in ISO 8601."""
     now = master.seconds()
     state, why = condition(master)
     factory = master.factory

@@ -17,7 +17,7 @@ SHOWN = 10
 
 
 def report(slave: SlaveService) -> Document:
-    """All there is to know, as fields that README.md lists; times in seconds and ISO 8601."""
+    """All there is to know, as fields that MANUAL.md lists; times in seconds and ISO 8601."""
     told, config, now = slave.status, slave.config, slave.seconds()
     head = slave.copy.head if slave.copy else None
     return {

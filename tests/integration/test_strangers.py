@@ -24,7 +24,7 @@ STRANGERS = 10_000
 DEFAULT = 500
 """Strangers that a master has at a time."""
 MIB_EACH = 0.25
-"""What one may cost a master that speaks TLS: README, *Who may connect*."""
+"""What one may cost a master that speaks TLS: MANUAL.md, *Who may connect*."""
 PLAIN_MIB = 16
 """What all of them may cost one that does not."""
 TOKEN = "0123456789abcdef" * 2

@@ -49,6 +49,7 @@ def test_the_source_archive_is_enough_to_run_the_tests(sdist: Path) -> None:
         "LICENSE",
         "NEWS.md",
         "DEFECTS.md",
+        "MANUAL.md",
         "pyproject.toml",
         "setup.cfg",
         "scripts/test",
