@@ -27,8 +27,8 @@ class Waiters:
         self._answer = answer
         self._waiting: list[Waiter] = []
 
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
+    def __len__(self) -> int:
+        return len(self._waiting)
 
     def add(self, request: int, asked: Head | Follow, most: int) -> None:
         """One more; raises ProtocolError if `most` wait already."""

@@ -18,6 +18,8 @@ from tarfailover.repository.builder import NodeBuilder
 from tarfailover.repository.commit import RepositoryWriter
 from tarfailover.repository.values import Property
 
+pytestmark = pytest.mark.load
+
 Json = Callable[..., tuple[int, Any]]
 Text = Callable[..., tuple[int, list[str]]]
 BYTES = bytes(range(256)) * 100

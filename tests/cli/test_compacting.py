@@ -18,6 +18,8 @@ from tarfailover.store.durable import Disk
 from tarfailover.store.follower import Follower
 from tarfailover.store.lock import RepositoryLock
 
+pytestmark = pytest.mark.load
+
 Json = Callable[..., tuple[int, Any]]
 
 

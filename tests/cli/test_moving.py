@@ -20,6 +20,8 @@ from tarfailover.repository.commit import RepositoryWriter
 from tarfailover.repository.values import Property
 from tarfailover.store.lock import RepositoryLock
 
+pytestmark = pytest.mark.load
+
 Json = Callable[..., tuple[int, Any]]
 Text = Callable[..., tuple[int, list[str]]]
 

@@ -20,6 +20,8 @@ import pytest
 
 from tarfailover import __version__
 
+pytestmark = pytest.mark.load
+
 NAME = "data00000a.tar"
 BULK = hm.bulk(0x81, 700)
 TOP = hm.data(0x71, BULK)

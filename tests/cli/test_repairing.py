@@ -32,6 +32,8 @@ from tarfailover.store.durable import Disk
 from tarfailover.store.follower import Follower
 from tarfailover.store.state import SlaveState
 
+pytestmark = pytest.mark.load
+
 TAR, LAST = "data00000a.tar", "data00002a.tar"
 FIRST = small_samples()[0]
 SECONDS = 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
 import pytest_twisted
 from beside import beside
 from binaries import add_to, holder, id_of
@@ -17,6 +18,8 @@ from sides import TAR
 from stores import QuickDisk, Sample, head_in, make_store
 
 from tarfailover.store.blobs import DATA_STORE, BlobStore
+
+pytestmark = pytest.mark.load
 
 MIB = 1024 * 1024
 SMALL = [b"binary %d " % number * (number + 1) for number in range(30)]

@@ -11,6 +11,8 @@ from copies import closure_of, head_of, same, write
 from proxies import Fault, Plan, Proxy, blackhole
 from services import Master, Slave, until
 
+pytestmark = pytest.mark.load
+
 HASTE = {"retry_initial": 0.01, "retry_max": 0.02}
 SMALL = {"window_max": 1024 * 1024, "receive_buffer": 0}
 """So that a copy needs many requests, one after the other."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import pytest_twisted
 from beside import beside
 from copies import closure_of, every_head_is_whole, head_of, same, stored_in, write
@@ -11,6 +12,8 @@ from daemons import LINE_SECONDS, Daemon
 from proxies import Fault, Plan, Proxy
 from services import Master, Slave, until, within
 from twisted.internet.threads import deferToThread
+
+pytestmark = pytest.mark.load
 
 MIDDLE = 1_500_000
 """Bytes after which a copy is held: a MiB of segments has come whole."""

@@ -15,6 +15,8 @@ from stores import add_heads, bulk, head_in, leaf, make_store, tar_bytes
 from tarfailover.store.lock import RepositoryLock
 from tarfailover.store.writer import StoreWriter
 
+pytestmark = pytest.mark.load
+
 READERS = 3
 COMMITS = 15
 SEGMENTS = 3

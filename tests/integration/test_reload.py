@@ -5,8 +5,11 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import pytest
 from daemons import Daemon
 from sides import chain, store_of
+
+pytestmark = pytest.mark.load
 
 SIDES = ("master", "slave")
 

@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from daemons import Daemon
 from sides import chain, store_of
+
+pytestmark = pytest.mark.load
 
 SECONDS = 30
 

@@ -14,6 +14,8 @@ from stores import data_id, head_in
 from tarfailover.ids import NO_GENERATION
 from tarfailover.wire import messages as m
 
+pytestmark = pytest.mark.load
+
 SAMPLES = chain(5)
 HEAD = head_in(SAMPLES[-1].segment)
 QUEUED = 64 * 1024

@@ -32,6 +32,8 @@ from tarfailover.store.cleanup.marks import Rule
 from tarfailover.store.cleanup.run import Cleanup
 from tarfailover.store.writer import StoreWriter
 
+pytestmark = pytest.mark.load
+
 ONLY_NEW = Rule(retained=1, ahead=False, newer=True)
 
 

@@ -35,6 +35,8 @@ from tarfailover.repository.streams import Binary
 from tarfailover.repository.tree import Node
 from tarfailover.repository.values import Property, StoredBlob
 
+pytestmark = pytest.mark.load
+
 
 def opened(sink: MemorySink, seed: int = 1) -> RepositoryWriter:
     return RepositoryWriter(sink, random.Random(seed).randbytes, wid="test", now=lambda: 1)

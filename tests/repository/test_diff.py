@@ -24,6 +24,8 @@ from tarfailover.repository.reader import RecordReader, Segment
 from tarfailover.repository.tree import Node
 from tarfailover.repository.values import Property
 
+pytestmark = pytest.mark.load
+
 Found = tuple[str, str, str | None]
 
 

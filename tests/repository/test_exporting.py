@@ -27,6 +27,8 @@ from tarfailover.repository.tree import Node
 from tarfailover.repository.usage import usage
 from tarfailover.repository.values import Property
 
+pytestmark = pytest.mark.load
+
 
 def opened(sink: MemorySink, seed: int = 1) -> RepositoryWriter:
     return RepositoryWriter(sink, random.Random(seed).randbytes, wid="t", now=lambda: 1)

@@ -14,6 +14,8 @@ from histories import STEPS, holding, replay
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.load
+
 
 @settings(max_examples=40)
 @example([("checkpoint", None), ("crash", (11, 0)), ("crash", (8, 33))], 7)

@@ -24,6 +24,8 @@ from tarfailover.repository.values import PropertyType
 from tarfailover.store.follower import Follower
 from tarfailover.store.writer import StoreWriter
 
+pytestmark = pytest.mark.load
+
 
 def sample(sink: SegmentSink, **numbers: int) -> SampleResult:
     given_numbers = {"nodes": 60, "binary_kib": 20, "commits": 3, "seed": 1, **numbers}

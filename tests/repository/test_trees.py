@@ -29,6 +29,8 @@ from tarfailover.repository.digest import content_digest
 from tarfailover.repository.records import Template
 from tarfailover.repository.values import Property, PropertyType
 
+pytestmark = pytest.mark.load
+
 
 def opened(sink: MemorySink, seed: int = 1) -> RepositoryWriter:
     return RepositoryWriter(sink, random.Random(seed).randbytes, wid="test", now=lambda: 1)

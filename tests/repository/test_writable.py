@@ -34,6 +34,8 @@ from tarfailover.repository import (
 )
 from tarfailover.store.blobs import DATA_STORE, BlobStore
 
+pytestmark = pytest.mark.load
+
 UTC = dt.timezone.utc
 DAY = dt.datetime(2026, 11, 29, 12, 0, 0, 5000, UTC)
 LONG = random.Random(1).randbytes(700_000)

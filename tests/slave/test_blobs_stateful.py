@@ -17,6 +17,8 @@ from tarfailover.slave.blobs import RETRY_AFTER
 from tarfailover.store.blobs.missing import MissingBlobs
 from tarfailover.store.follower import Follower
 
+pytestmark = pytest.mark.load
+
 CONTENTS = [bytes([65 + number]) * (1 + 3000 * number) for number in range(6)]
 
 

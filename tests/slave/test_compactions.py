@@ -22,6 +22,8 @@ from tarfailover.store.cleanup.run import Cleanup
 from tarfailover.store.opentar import Incoming
 from tarfailover.store.writer import StoreWriter
 
+pytestmark = pytest.mark.load
+
 RATIO = 1.5
 """What a copy may take of what its master takes."""
 ROUNDS = ("tail", "tail", "full", "tail", "full", "full", "tail", "full")

@@ -28,6 +28,8 @@ from tarfailover.store.follower import Follower
 from tarfailover.wire import messages as m
 from tarfailover.wire import stream
 
+pytestmark = pytest.mark.load
+
 CHAIN = chain(4)
 BULK = bulk(1, 3000)
 SAMPLES = [BULK, *CHAIN, leaf(9, [BULK.segment, CHAIN[-1].segment], 100)]

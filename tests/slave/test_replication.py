@@ -39,6 +39,8 @@ from tarfailover.store.writer import StoreWriter
 from tarfailover.sync.segments import UNLISTED_TURNS
 from tarfailover.wire import messages as m
 
+pytestmark = pytest.mark.load
+
 CHAIN = chain(4)
 SAMPLES = [bulk(1, 3000), *CHAIN, leaf(9, [bulk(1, 3000).segment, CHAIN[-1].segment], 100)]
 CUT_EVERY = 23

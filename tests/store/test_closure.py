@@ -19,6 +19,8 @@ from tarfailover.store.closure import Closure, references_first, walk
 from tarfailover.store.snapshot import Snapshot, snapshot_of
 from tarfailover.store.tarreader import TarReader
 
+pytestmark = pytest.mark.load
+
 COUNT = 14
 
 

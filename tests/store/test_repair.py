@@ -17,6 +17,8 @@ from tarfailover.repository.sample import write_sample
 from tarfailover.store.repair.supply import Outcome
 from tarfailover.store.writer import StoreWriter
 
+pytestmark = pytest.mark.load
+
 TARS = [f"data{number:05d}a.tar" for number in range(3)]
 BITS = 1000
 SEED = int(os.environ.get("ROT_SEED") or random.randrange(2**32))

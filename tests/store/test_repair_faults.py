@@ -27,6 +27,8 @@ from tarfailover.store.lock import RepositoryLock
 from tarfailover.store.repair.supply import Outcome
 from tarfailover.store.tarreader import TarReader
 
+pytestmark = pytest.mark.load
+
 TARS = [f"data{number:05d}a.tar" for number in range(3)]
 FIRST, MIDDLE, LAST = TARS
 SAMPLES = small_samples()

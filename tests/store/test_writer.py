@@ -48,6 +48,8 @@ from tarfailover.store.opentar import Incoming
 from tarfailover.store.tarreader import TarReader
 from tarfailover.store.writer import StoreWriter
 
+pytestmark = pytest.mark.load
+
 BIG = bulk(1, 700)
 ONE = leaf(2, [BIG.segment], generation=Generation(2, 1, True))
 TWO = leaf(3, [ONE.segment])

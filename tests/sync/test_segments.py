@@ -25,6 +25,8 @@ from tarfailover.sync import Progress, Transfer, Window, segments
 from tarfailover.sync import window as windows
 from tarfailover.wire.messages import MAX_IDS
 
+pytestmark = pytest.mark.load
+
 MIB = 1024 * 1024
 STEPS = 20_000
 """Things that may happen in one run before it counts as endless."""

@@ -19,6 +19,8 @@ from tarfailover.slave.scrubbing import RETRY_AFTER
 from tarfailover.wire.oak import answers
 from tarfailover.wire.oak.requests import GetReferences, GetSegment, Request
 
+pytestmark = pytest.mark.load
+
 SAMPLES = [*large(20, 30_000), *chain(30)]
 TOP = leaf(2_000_000, [SAMPLES[20].segment, SAMPLES[-1].segment])
 SAMPLES.append(TOP)
