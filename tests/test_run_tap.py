@@ -51,6 +51,7 @@ def run(*code: str) -> subprocess.CompletedProcess[str]:
 # the end after an error
 
 
+@pytest.mark.load
 @pytest.mark.parametrize(
     ("error", "when"),
     [
@@ -106,6 +107,7 @@ def test_why_it_ends_is_told() -> None:
 # the end by a signal
 
 
+@pytest.mark.load
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("times", [1, 3])
 def test_a_signal_ends_the_process_in_good_order_with_0(number: signal.Signals, times: int) -> None:

@@ -14,6 +14,8 @@ from tarfailover import repository
 from tarfailover.cli import main
 from tarfailover.store.blobs import open_blob_store
 
+pytestmark = pytest.mark.load
+
 Json = Callable[..., tuple[int, Any]]
 Text = Callable[..., tuple[int, list[str]]]
 

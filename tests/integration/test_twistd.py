@@ -44,6 +44,7 @@ def test_the_examples_run_and_stop_while_idle(sample: Path, tmp_path: Path) -> N
     same(sample, copy)
 
 
+@pytest.mark.load
 def test_an_end_by_the_keyboard_and_then_the_other_order(sample: Path, tmp_path: Path) -> None:
     """SIGINT counts as SIGTERM does; a master that goes first is no trouble for its slave."""
     copy = tmp_path / "slave"
@@ -58,6 +59,7 @@ def test_an_end_by_the_keyboard_and_then_the_other_order(sample: Path, tmp_path:
     same(sample, copy)
 
 
+@pytest.mark.load
 def test_a_slave_that_follows_while_it_is_stopped(sample: Path, tmp_path: Path) -> None:
     """What was committed before the signal is there; the next start brings the rest."""
     copy = tmp_path / "slave"
@@ -152,6 +154,7 @@ def _without_journal(directory: Path) -> None:
     (directory / "journal.log").unlink()
 
 
+@pytest.mark.load
 @pytest.mark.parametrize(
     ("side", "made", "code", "words"),
     [
@@ -174,6 +177,7 @@ def test_a_directory_that_cannot_be_used(
     assert names == (sorted(set(before) - {store.name, LOCK}) if before else None)
 
 
+@pytest.mark.load
 def test_a_store_that_is_locked(sample: Path) -> None:
     """As by a second slave, or by Oak; the lock must be another process's to be felt."""
     with RepositoryLock.acquire(sample):

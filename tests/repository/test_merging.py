@@ -30,6 +30,8 @@ from tarfailover.repository.nodes import NodeState
 from tarfailover.repository.segment_writer import SegmentWriter
 from tarfailover.repository.values import Property
 
+pytestmark = pytest.mark.load
+
 BIG = random.Random(1).randbytes(20_000)
 OTHER = random.Random(2).randbytes(20_000)
 

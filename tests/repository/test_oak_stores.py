@@ -27,6 +27,8 @@ from tarfailover.store.check import StoreCheck
 from tarfailover.store.finding import FAULT
 from tarfailover.store.writer import StoreWriter
 
+pytestmark = pytest.mark.load
+
 LARGEST = 1536 * 1024
 """Bytes that all of these stores together may take in the repository."""
 

@@ -31,6 +31,8 @@ from tarfailover.repository.tree import Node
 from tarfailover.repository.values import Property, PropertyType
 from tarfailover.repository.walk import ordered
 
+pytestmark = pytest.mark.load
+
 SIZES = (0, 1, 127, 128, 16511, 16512, 16513, 262144, 300_000, 255 * 4096 + 1)
 LARGE = random.Random(3).randbytes(max(SIZES))
 DATE = dt.datetime(2026, 11, 22, 19, 12, 16, 264000, dt.timezone.utc)

@@ -26,6 +26,8 @@ from tarfailover.slave.protocol import SlaveProtocol
 from tarfailover.slave.status import kind
 from tarfailover.wire import messages as m
 
+pytestmark = pytest.mark.load
+
 SAMPLES = chain(4)
 HEAD = head_in(SAMPLES[-1].segment)
 MADE: dict[type[TarFailoverError], tuple[Callable[[], TarFailoverError], str]] = {

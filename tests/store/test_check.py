@@ -23,6 +23,8 @@ from tarfailover.store.durable import told
 from tarfailover.store.finding import FAULT, NOTE, Finding
 from tarfailover.store.writer import StoreWriter
 
+pytestmark = pytest.mark.load
+
 NAME = "data00000a.tar"
 BLOB = b"9bd7c3d157e82753fd2bf3a9df26bea49bc29caf#20000"
 

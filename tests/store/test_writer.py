@@ -551,7 +551,9 @@ def test_lines_of_others_are_kept(tmp_path: Path) -> None:
 def test_no_store_is_begun_among_the_files_of_somebody_else(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_bytes(b"Dear")
     (tmp_path / "photo.jpg").write_bytes(b"")
-    with pytest.raises(NotAStoreError, match=r"'letter.txt' and 1 other names; give a new"):
+    with pytest.raises(
+        NotAStoreError, match=r"'letter.txt' and 1 other names; give a segmentstore"
+    ):
         StoreWriter.open(tmp_path, create=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["letter.txt", "photo.jpg"]
 
