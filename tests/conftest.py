@@ -27,7 +27,7 @@ TURNS = 20
 settings.register_profile(
     "tarfailover",
     deadline=None,
-    max_examples=60,
+    max_examples=40,
     suppress_health_check=[HealthCheck.too_slow],
     print_blob=True,
     derandomize="CI" in os.environ,

@@ -17,6 +17,8 @@ from tarfailover.cli import main
 from tarfailover.ids import RecordId, text
 from tarfailover.store.lock import RepositoryLock
 
+pytestmark = pytest.mark.load
+
 NAME = "data00000a.tar"
 BULK = hm.bulk(0x81, 700)
 LOW = hm.data(0x11, BULK)

@@ -39,6 +39,8 @@ from tarfailover.tls.files import certificates
 from tarfailover.wire.oak.frames import HeadAnswer, ReferencesAnswer
 from tarfailover.wire.oak.requests import GetHead, GetReferences, GetSegment
 
+pytestmark = pytest.mark.load
+
 SAMPLES = chain(5)
 HEAD = head_in(SAMPLES[-1].segment)
 

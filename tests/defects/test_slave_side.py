@@ -47,6 +47,8 @@ from tarfailover.sync.blobs import BlobTransfer
 from tarfailover.wire.oak import answers
 from tarfailover.wire.oak.requests import GetBlob, GetSegment
 
+pytestmark = pytest.mark.load
+
 CONTENTS = [bytes([number]) * 5000 for number in range(8)]
 FIRST = leaf(1)
 SECOND = holder(2, map(id_of, CONTENTS), [FIRST.segment])

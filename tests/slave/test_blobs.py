@@ -41,6 +41,8 @@ from tarfailover.store.blobs.missing import NAME, MissingBlobs
 from tarfailover.store.writer import StoreWriter
 from tarfailover.wire import messages as m
 
+pytestmark = pytest.mark.load
+
 ONE, TWO = b"one " * 300, b"two " * 700
 LARGE = random.Random(7).randbytes(3 * m.MAX_SLICE + 11)
 
