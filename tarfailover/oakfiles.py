@@ -6,7 +6,7 @@ does in Oak, or is refused with the reason. What Oak reads on the other side alo
 checked and passed over, as in Oak; so is what the framework writes into such files.
 
 Whatever has a name of ours as well, and is given by it anywhere, wins. Facts: standby
-protocol, sections 2.9 and 3.8.
+protocol, sections 2.9, 2.10 and 3.8.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ FILE = (0, 4096)
 """The lengths of a file's name, where none may be named."""
 TIMEOUT = (100, 86_400_000)
 """The values of standby.readtimeout, in milliseconds: 0.1 seconds to a day."""
+_READ_TIMEOUTS = ("deadline_connect", "deadline_answer", "deadline_idle")
+"""What Oak's one value is for: to connect, to have an answer, and to hear anything at all."""
 
 Implied = Callable[["OakProperties", Mapping[str, Any]], Iterator[tuple[str, Any]]]
 """What follows for one side, beside what is given."""
@@ -139,8 +141,8 @@ def for_slave(found: OakProperties, given: Mapping[str, Any]) -> Iterator[tuple[
         yield "dialect", "oak"
     yield "no_cleanup", not found.auto_clean
     if found.read_timeout is not None:
-        yield "deadline_answer", found.read_timeout / 1000
-        yield "deadline_idle", found.read_timeout / 1000
+        for name in _READ_TIMEOUTS:
+            yield name, found.read_timeout / 1000
     if not found.secure:
         return
     shown = {} if given.get("tls_certificate") else dict(_identity(found, given))

@@ -72,9 +72,18 @@ def test_a_file_of_a_standby_with_everything() -> None:
         "master_host": "10.0.0.1",
         "interval": 7.0,
         "no_cleanup": True,
+        "deadline_connect": 45.0,
         "deadline_answer": 45.0,
         "deadline_idle": 45.0,
     }
+
+
+@pytest.mark.parametrize("name", ["deadline.connect", "deadline.answer", "deadline.idle"])
+def test_a_deadline_of_ours_wins_over_the_read_timeout(name: str) -> None:
+    found = merged(SlaveConfig, {"standby.readtimeout": 45_000, name: "3"})
+    seconds = {"deadline.connect": 45.0, "deadline.answer": 45.0, "deadline.idle": 45.0, name: 3.0}
+    expected = {each.replace(".", "_"): value for each, value in seconds.items()}
+    assert what_is_set(found) == expected
 
 
 @pytest.mark.parametrize(("kind", "mode"), [(MasterConfig, "master"), (SlaveConfig, "slave")])
