@@ -3,7 +3,8 @@
 Oak answers in the order of the questions, without numbers, and leaves out what it does
 not have. So whatever stands before the one that an answer fits was left out; and behind
 the last question there is always one for the head, which every primary answers that has
-one: nothing has to be waited for in vain.
+one: nothing has to be waited for in vain. Nor has room in the window: as long as it is
+full, one stands somewhere among the questions.
 
 What it answers it holds in memory until it is sent, however much that is. So segments
 are asked for only as long as what they will probably take fits into a window.
@@ -68,6 +69,8 @@ class Questions:
         self._at_once: list[Question] = []
         self._in_turn: deque[Question] = deque()
         self._sent: deque[Question] = deque()
+        self._heads = 0
+        """Questions for the head among those that are sent."""
         self._flight = 0
         self._guess = Guess()
 
@@ -94,14 +97,19 @@ class Questions:
                 break
             self._flight += question.size
             now.append(self._in_turn.popleft())
-        if now and self._may_be_left_out(now[-1].request):
+        self._heads += sum(isinstance(each.request, GetHead) for each in now)
+        if self._unnoticed(now):
             now.append(Question(GetHead(), _nothing, _no_head))
+            self._heads += 1
         self._sent += now
         return [each.request for each in now]
 
-    def _may_be_left_out(self, last: Request) -> bool:
-        """Whether nothing would show that `last` was: a segment leaves room for another one."""
-        return isinstance(last, GetBlob) or (not self._in_turn and not isinstance(last, GetHead))
+    def _unnoticed(self, now: list[Question]) -> bool:
+        """Whether nothing would show that the last of `now`, or all in the window, is left out."""
+        if self._in_turn and not self._heads:
+            return True
+        last = now[-1].request if now else GetHead()
+        return isinstance(last, GetBlob) or not (self._in_turn or isinstance(last, GetHead))
 
     def answer(self, answer: AnyAnswer) -> None:
         """Give `answer` to whom it is for; raises ProtocolError, and what they raise."""
@@ -121,6 +129,7 @@ class Questions:
     def _next(self) -> Question:
         question = self._sent.popleft()
         self._flight -= question.size
+        self._heads -= isinstance(question.request, GetHead)
         return question
 
 

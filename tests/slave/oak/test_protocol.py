@@ -171,16 +171,39 @@ def test_no_more_is_asked_for_than_fits_into_the_window() -> None:
     end = OakEnd(Rig(), window_max=1024 * 1024).welcomed(HEAD)
     samples = [bulk(number, 100_000) for number in range(40)]
     asked = end.asked(end.protocol.get([each.segment for each in samples], end.items.append))
-    assert asked == s(*samples[:4])
-    most = 0
-    for at, each in enumerate(samples):
-        end.primary.segment(each)
+    assert asked == [*s(*samples[:4]), "h"]
+    most, waiting = 0, list(asked)
+    bodies = dict(zip(s(*samples), samples, strict=True))
+    while waiting:
+        most = max(most, len(waiting))
+        body = waiting.pop(0)
+        if body == "h":
+            end.primary.head(HEAD)
+        else:
+            end.primary.segment(bodies[body])
         end.rig.settle()
-        asked += end.primary.take()
-        most = max(most, len(asked) - at)
-    assert asked == [*s(*samples), "h"]
+        waiting += (more := end.primary.take())
+        asked += more
+    assert [body for body in asked if body != "h"] == s(*samples)
+    assert asked[-1] == "h" and asked.count("h") < 8, "one at a time"
     assert 8 <= most <= 12, "it learns how long they are"
     assert end.results == [None]
+
+
+def test_a_whole_window_that_is_left_out_is_known_at_once() -> None:
+    """As after a compaction and a cleanup while a first copy runs: no deadline is waited for."""
+    end = OakEnd(Rig(), window_max=1024 * 1024).welcomed(HEAD)
+    samples = [bulk(number, 100_000) for number in range(40)]
+    asked = end.asked(end.protocol.get([each.segment for each in samples], end.items.append))
+    while asked:
+        assert asked[-1] == "h"
+        end.primary.head(NEXT)
+        end.rig.settle()
+        asked = end.primary.take()
+    assert [each.segment for each in end.items] == [each.segment for each in samples]
+    assert all(isinstance(each, Refusal) for each in end.items)
+    assert end.results == [None]
+    assert not end.rig.delayed
 
 
 WRONG: dict[str, Callable[[OakEnd], None]] = {
