@@ -9,7 +9,7 @@ from typing import Any
 
 from links import Rig
 from sides import Lost
-from stores import Sample
+from stores import Sample, head_in
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
@@ -106,6 +106,14 @@ class Served:
         found = [each.segment for each in self.asked if isinstance(each, kind)]  # type: ignore[union-attr]
         self.asked = [each for each in self.asked if not isinstance(each, kind)]
         return found
+
+
+def serving(rig: Rig, samples: Iterable[Sample]) -> Served:
+    """What whoever connects is served from now on: `samples`, with the head in the last."""
+    every = list(samples)
+    served = Served(every, head_in(every[-1].segment))
+    rig.master = served.primary
+    return served
 
 
 class ServingPrimary(RawPrimary):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -322,6 +322,13 @@ class SlaveSide:
         """The head of its copy."""
         assert self.service.copy is not None
         return self.service.copy.head
+
+    def held(self, samples: Iterable[Sample]) -> dict[bytes, bytes]:
+        """Those of `samples` that its store has, with the bytes that it has under their ids."""
+        assert self.service.copy is not None
+        writer = self.service.copy.writer
+        there = (each.segment for each in samples if writer.contains(each.segment))
+        return {segment: writer.read(segment) for segment in there}
 
 
 STATES = {

@@ -138,6 +138,8 @@ class Unpacker:
 
     def __init__(self) -> None:
         self._rest = bytearray()
+        self._wanted = _HEADER
+        """Bytes of `_rest` with which it can be read on: it is not copied before."""
         self._begun = False
         self._skip = 0
 
@@ -146,8 +148,11 @@ class Unpacker:
         view = memoryview(data)
         if self._rest:
             self._rest += view
+            if len(self._rest) < self._wanted:
+                return []
             view = memoryview(bytes(self._rest))
             self._rest.clear()
+        self._wanted = _HEADER
         found: list[bytes] = []
         at = self._skipped(view, 0)
         while len(view) - at >= _HEADER:
@@ -160,6 +165,7 @@ class Unpacker:
                 continue
             _check_header(kind, size)
             if begin + size > len(view):
+                self._wanted += size
                 break
             at = begin + size
             self._chunk(kind, view[begin:at], found)
