@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from bare_copies import bring, clean, opened, tars_size
 from links import Rig
 from sides import MasterSide, SlaveSide, served
 from stores import (
@@ -24,22 +25,16 @@ from stores import (
 from tarfailover.errors import StoreIOError
 from tarfailover.ids import Generation, SegmentId
 from tarfailover.slave import cleaning, status
-from tarfailover.slave.copy import Copy
 from tarfailover.store.cleanup import run
 from tarfailover.store.follower import Follower
 from tarfailover.store.intake import Arrival
 from tarfailover.store.state import SlaveState
 from tarfailover.store.writer import StoreWriter
-from tarfailover.wire.messages import HeadIs
 
 SHARED = [bulk(number, 40_000) for number in range(5)]
 """Of which the first compaction keeps two, and each other one less than the one before."""
 RATIO = 1.5
 """What a copy may take of what its master takes."""
-
-
-def tars_size(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.glob("*.tar"))
 
 
 class Compacting:
@@ -296,23 +291,6 @@ def test_an_old_tar_that_cannot_be_removed_is_no_end(
 
 
 # the copy alone
-
-
-def opened(directory: Path) -> Copy:
-    return Copy.open(directory, accept_new_history=False, disk=QuickDisk())
-
-
-def bring(copy: Copy, *samples: Sample, known: bool = True) -> None:
-    """One sync, to the head in the last of `samples`."""
-    receipt = copy.receiver.take(Arrival.of(each.segment, each.data) for each in samples)
-    assert not (receipt.missing or receipt.rejected)
-    last = samples[-1]
-    copy.commit(HeadIs(head_in(last.segment), 1, last.generation, known), b"")
-
-
-def clean(copy: Copy) -> None:
-    while copy.clean() is None:
-        pass
 
 
 FIRST = [*SHARED, leaf(0, [each.segment for each in SHARED])]
