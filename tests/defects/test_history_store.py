@@ -222,15 +222,14 @@ def test_oak_8006_a_long_blob_id_may_lie_in_the_segment_that_has_it(
     text = struct.pack(">H", 0x8000 | len(blob) - 128) + blob
     records = [(VALUE, text), (BLOB_ID, b"\xf0" + struct.pack(">HI", 0, 0))]
     own = Sample(data_id(1), data_segment(NO_GENERATION, [], records))
-    served = serving(rig, [own])
+    serving(rig, [own])
     slave = SlaveSide(rig, tmp_path, dialect="oak").start()
     with found(planted):
-        assert (slave.state, slave.head) == (status.IN_SYNC, served.head)
-        slave.stop()
+        assert slave.state == status.IN_SYNC
+    slave.stop()
+    if not planted:
         # It stands in the tar's binary references, from which garbage is told.
         assert blob in (tmp_path / "data00000a.tar").read_bytes().split(b"data00000a.tar.brf")[1]
-    if planted:
-        slave.stop()
 
 
 # stores of another age
