@@ -21,6 +21,8 @@ from tarfailover.wire.messages import Blob, BlobEnd, ErrorCode, framed
 class BlobSource:
     """Answers a BLOB out of `store`, which is None if there is none."""
 
+    at_once = None
+
     def __init__(self, request: int, asked: Blob, store: BlobStore | None) -> None:
         self.request = request
         self.ended = False

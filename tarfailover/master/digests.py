@@ -8,7 +8,8 @@ from isal.isal_zlib import crc32
 
 from tarfailover.format.index import IndexEntry
 from tarfailover.format.tar import BLOCK
-from tarfailover.master.sources import GetSource, items
+from tarfailover.master.segments import GetSource, SegmentSource, items
+from tarfailover.master.sources import Source
 from tarfailover.store.snapshot import Snapshot
 from tarfailover.store.tarreader import TarReader
 from tarfailover.wire import stream
@@ -20,8 +21,10 @@ READ = 8 * 1024 * 1024
 """Bytes that are read and digested for one piece of an answer: some hundredths of a second."""
 
 
-class DigestSource(GetSource):
-    """Answers a DIGEST out of the first of `snapshots` that has a segment."""
+class DigestSource(SegmentSource):
+    """Answers a DIGEST."""
+
+    at_once = None
 
     def __init__(
         self, request: int, ids: Sequence[bytes], snapshots: Sequence[Snapshot], salt: bytes
@@ -58,7 +61,7 @@ class DigestSource(GetSource):
         return stream.item(head[:16], crc32(data), digest(self._salt, data))
 
 
-def source_of(request: int, message: Get, snapshots: Sequence[Snapshot]) -> GetSource:
+def source_of(request: int, message: Get, snapshots: Sequence[Snapshot]) -> Source:
     """What answers a GET or a DIGEST."""
     if isinstance(message, Digest):
         return DigestSource(request, message.ids, snapshots, message.salt)

@@ -23,8 +23,8 @@ from tarfailover.ids import RecordId
 from tarfailover.master import gate
 from tarfailover.master.connection import Connection
 from tarfailover.master.doorway import Doorway
+from tarfailover.master.listings import Listings
 from tarfailover.master.sender import InThread
-from tarfailover.master.sources import Listings
 from tarfailover.master.throttle import Throttle
 from tarfailover.master.visitors import Visitors
 from tarfailover.sockets import tune

@@ -44,6 +44,7 @@ class OakSource:
     request = 0
     patience = 0.0
     sign_of_life = b""
+    at_once = None
 
     def __init__(self, asked: Sequence[Wanted], served: Served, packer: SnappyPacker) -> None:
         self.ended = False

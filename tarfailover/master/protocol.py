@@ -13,8 +13,8 @@ from tarfailover.ids import SegmentId
 from tarfailover.master.blobs import BlobSource
 from tarfailover.master.connection import Connection
 from tarfailover.master.digests import source_of
+from tarfailover.master.listings import FollowSource, ListSource, parse_cursor
 from tarfailover.master.packing import agreed
-from tarfailover.master.sources import FollowSource, ListSource, parse_cursor
 from tarfailover.master.waiters import Waiters
 from tarfailover.wire import messages
 from tarfailover.wire.messages import (

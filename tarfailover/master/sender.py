@@ -1,9 +1,9 @@
 """Sends streamed answers under backpressure.
 
-A pull producer: when the transport has sent what it had, the next chunk is written, and
-the one after it is read ahead in a thread. A client that reads slowly costs
-a few chunks of memory and nobody else's time. Under a throttle a chunk goes in slices,
-each when its time has come.
+A pull producer: when the transport has sent what it had, the next chunk is written. It is
+read at once if it is in the kernel's memory already; else a thread reads, and reads ahead.
+A client that reads slowly costs a few chunks of memory and nobody else's time. Under a
+throttle a chunk goes in slices, each when its time has come.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IPullProducer, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -31,6 +31,8 @@ BEAT = 5.0
 _PREFIX = 4
 READ_AHEAD = 2
 """Chunks in memory beside the one that the transport is sending."""
+PATIENT = 64
+"""Chunks for which threads are used, after one that was not in the kernel's memory."""
 
 InThread = Callable[..., "Deferred[Any]"]
 """Runs a function in one of the master's threads."""
@@ -116,6 +118,8 @@ class Sender:
         self._since = self._starved = self._waited = 0.0
         self._hungry = False
         self._reading = False
+        self._patient = 0
+        """Chunks that threads are still to read, however fast it might go without them."""
         self._registered = False
         self._stopped = False
         self.drained: Callable[[], None] = _nothing
@@ -184,14 +188,45 @@ class Sender:
     # reading ahead and writing
 
     def _read(self) -> None:
+        """Read ahead, in a thread, what is not to be read at once when its turn comes."""
         if self._reading or len(self._ready) >= READ_AHEAD or not self._sources:
             return
+        source, packer = self._sources[0], self._packer()
+        if self._at_once(source, packer):
+            return
         self._reading = True
-        self._work_on(self._sources[0], self._sources[0].patience)
-        packer = self.packing.packer(self._lane.rate) if self.packing else None
-        reading = self._in_thread(_next, self._clock, self._sources[0], packer)
+        self._patient = max(0, self._patient - 1)
+        self._work_on(source, source.patience)
+        reading = self._in_thread(_next, self._clock, source, packer)
         reading.addCallbacks(self._was_read, self._error)
         reading.addErrback(self._failed)
+
+    def _packer(self) -> Packer | None:
+        return self.packing.packer(self._lane.rate) if self.packing else None
+
+    def _at_once(self, source: Source, packer: Packer | None) -> Callable[[], bytes | None] | None:
+        """What reads the next chunk without a thread, if it is worth a try."""
+        return source.at_once if packer is None and not self._patient else None
+
+    def _read_now(self) -> None:
+        """Have the next chunk ready if it is in the kernel's memory, or have a thread read it."""
+        if self._reading or not self._sources:
+            return
+        at_once = self._at_once(self._sources[0], self._packer())
+        if at_once is None:
+            self._read()
+            return
+        reading = maybeDeferred(at_once)
+        reading.addCallbacks(self._was_in_memory, self._refuse, (self._clock.seconds(),))
+        reading.addErrback(self._failed)
+
+    def _was_in_memory(self, data: bytes | None, began: float) -> None:
+        if data is None:
+            self._patient = PATIENT
+            self._read()
+        else:
+            seconds = self._clock.seconds() - began
+            self._have(Chunk(data, self._sources[0].size, seconds))
 
     def _work_on(self, source: Source, patience: float) -> None:
         """Send a sign of life every few seconds, as long as the source may take."""
@@ -221,19 +256,27 @@ class Sender:
         if self._stopped:
             self._close_all()
             return
+        self._have(chunk)
+        self._write()
+        self._read()
+
+    def _have(self, chunk: Chunk) -> None:
         self._ready.append(chunk)
         if self._sources[0].ended:
             self._sources.popleft().close()
             self._done()
-        self._write()
-        self._read()
 
     def _error(self, failure: Failure) -> None:
-        """An answer failed: the client is told, the answers behind it go on."""
         self._read_ended()
         if self._stopped:
             self._close_all()
             return
+        self._refuse(failure)
+        self._write()
+        self._read()
+
+    def _refuse(self, failure: Failure) -> None:
+        """An answer failed: the client is told, the answers behind it go on."""
         told = _told(failure)
         if self.packing is not None:
             self.packing.rest()  # what was packed last is perhaps not sent
@@ -241,8 +284,6 @@ class Sender:
         source.close()
         self._ready.append(Chunk(framed(source.request, told)))
         self._done()
-        self._write()
-        self._read()
 
     def _advance(self) -> None:
         """Go on: the transport holds nothing any more."""
@@ -262,6 +303,8 @@ class Sender:
 
     def _begin_chunk(self) -> bool:
         """Take the next chunk for writing, if there is one."""
+        if not self._ready:
+            self._read_now()
         if not self._ready:
             return False
         self._chunk = self._ready.popleft()

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from isal.isal_zlib import crc32
 
 from tarfailover.errors import DamagedStoreError, FormatError, UnsupportedStoreError
@@ -34,6 +35,10 @@ class Scanned(NamedTuple):
     entry: IndexEntry
     references: bytes
     """The reference table: n × 16 bytes."""
+
+
+_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
+"""Reads only what the kernel has in memory; since Linux 4.14."""
 
 
 class Fault(NamedTuple):
@@ -128,6 +133,17 @@ class TarReader:
                     break
                 data += more
         return data
+
+    def read_cached(self, offset: int, size: int) -> memoryview | None:
+        """As `read`, but None where that would wait for the disk, or might."""
+        if _NOWAIT is None:
+            return None
+        room = np.empty(size, "u1").data
+        try:
+            read = os.preadv(self._fd, [room], offset, _NOWAIT)
+        except OSError:  # not in memory, or worse: whoever reads it patiently is told
+            return None
+        return room if read == size else None
 
     def forget_cached(self, offset: int, size: int) -> None:
         """Have the next `read` of these bytes come from the disk itself, as far as that goes.

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from tarfailover.errors import StoreIOError
-from tarfailover.master.sources import LISTING_PATIENCE
+from tarfailover.master.listings import LISTING_PATIENCE
 from tarfailover.slave import status
 from tarfailover.store.follower import Follower
 from tarfailover.wire import messages as m

@@ -14,8 +14,9 @@ from stores import Sample, add_heads, data_id, entry, head_in, leaf, make_store,
 
 from tarfailover.config import MasterConfig
 from tarfailover.ids import NO_GENERATION
+from tarfailover.master.listings import LISTING_PATIENCE
 from tarfailover.master.sender import BEAT, READ_AHEAD
-from tarfailover.master.sources import CHUNK, LISTING_PATIENCE
+from tarfailover.master.sources import CHUNK
 from tarfailover.store.closure import references_first, walk
 from tarfailover.wire import messages as m
 from tarfailover.wire.stream import Refusal, Segment, StreamParser

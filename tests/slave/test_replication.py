@@ -29,7 +29,7 @@ from tarfailover.errors import (
     StoreLockedError,
     TarFailoverError,
 )
-from tarfailover.master.sources import pack_cursor
+from tarfailover.master.listings import pack_cursor
 from tarfailover.slave import pull, status
 from tarfailover.store.durable import Buffer, Disk
 from tarfailover.store.follower import Follower

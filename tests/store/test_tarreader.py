@@ -32,6 +32,7 @@ from tarfailover.format import tar
 from tarfailover.format.index import IndexEntry
 from tarfailover.format.tar import TarName
 from tarfailover.ids import Generation
+from tarfailover.store import tarreader
 from tarfailover.store.tarreader import TarReader
 
 NAME = TarName(0)
@@ -59,6 +60,22 @@ def test_a_closed_tar_tells_its_segments_by_position(tmp_path: Path) -> None:
     graph = {segment: bytes(row) for segment, row in reader.graph().items()}
     assert graph == {s.segment: b"".join(s.references) for s in SAMPLES if s.references}
     assert reader.binary_references() == {}
+    reader.release()
+
+
+def test_what_is_in_memory_can_be_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = opened(tmp_path, CLOSED)
+    for offset, size in ((0, len(CLOSED)), (700, 40), (0, 1)):
+        read = reader.read_cached(offset, size)
+        assert read is None or bytes(read) == CLOSED[offset : offset + size]
+    assert reader.read_cached(len(CLOSED) - 10, 11) is None, "there is not so much"
+    monkeypatch.setattr(tarreader, "_NOWAIT", 0)  # waits, and so always reads
+    read = reader.read_cached(700, 40)
+    assert read is not None and bytes(read) == CLOSED[700:740]
+    monkeypatch.setattr(tarreader, "_NOWAIT", None)
+    assert reader.read_cached(700, 40) is None, "this system cannot"
     reader.release()
 
 
