@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,19 +60,21 @@ def rig() -> Rig:
 # the same records, and no others
 
 
-def edits(count: int) -> Iterable[Edit]:
-    """Some content, then checkpoint after checkpoint beside a small change."""
+def first(top: NodeBuilder, _: RepositoryWriter) -> None:
+    """Some content."""
+    for number in range(100):
+        page = top.child("root").child(f"page{number}")
+        page.set("text", Property.of(random.Random(number).randbytes(100).hex()))
 
-    def first(top: NodeBuilder, _: RepositoryWriter) -> None:
-        for number in range(100):
-            page = top.child("root").child(f"page{number}")
-            page.set("text", Property.of(random.Random(number).randbytes(100).hex()))
 
-    def next_one(top: NodeBuilder, _: RepositoryWriter) -> None:
-        checkpoints.create(top, 1, 10**12, {}, random.Random(str(top.base)).randbytes)
-        top.child("root").child("page0").set("text", Property.of("changed"))
+def kept(number: int) -> Edit:
+    """Checkpoint `number` of it, beside a small change."""
 
-    return [first, *[next_one] * count]
+    def edit(top: NodeBuilder, _: RepositoryWriter) -> None:
+        checkpoints.create(top, 1, 10**12, {}, random.Random(number).randbytes)
+        top.child("root").child("page0").set("text", Property.of(f"changed {number}"))
+
+    return edit
 
 
 def rebuilt(state: NodeState) -> NodeBuilder:
@@ -90,17 +92,17 @@ def test_oak_2430_a_copy_grows_no_more_than_its_master_with_each_checkpoint(
     planted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The content was written anew, and what checkpoints had shared was shared no more."""
-    commit = Copy.commit
+    commit, chance = Copy.commit, random.Random(9)
 
     def node_by_node(self: Copy, head: Any, cursor: bytes) -> None:
         commit(self, head, cursor)
-        own = RepositoryWriter(self.writer, random.randbytes, wid="test", now=lambda: 1)
+        own = RepositoryWriter(self.writer, chance.randbytes, wid="test", now=lambda: 1)
         assert own.head is not None
         own.commit(rebuilt(own.head))
 
     if planted:
         monkeypatch.setattr(Copy, "commit", node_by_node)
-    heads = write(tmp_path / "master", *edits(5), top=True)
+    heads = write(tmp_path / "master", first, *map(kept, range(5)), top=True)
     with Follower.open(tmp_path / "master") as follower:
         needed = closure_in(follower.snapshot, heads[-1].segment)
     copy = opened(tmp_path / "copy")
