@@ -43,6 +43,9 @@ MAX_REFUSED = 16 * 1024 * 1024
 """Characters of ids of unknown form, all together."""
 LONGEST = 10_000
 """Characters of an id that is listed; those of a FileBlobStore can have 8192."""
+ABANDONED = 24 * 3600.0
+"""Seconds for which what has come of a binary is kept once nothing lacks it any more: another
+copy with the same blob store may want it."""
 SEARCH = 10.0
 """Seconds for finding the paths that need what is missing."""
 
@@ -341,6 +344,17 @@ class BlobCopy:
         marks[self._ranks] = 1
         self._checked = bytearray(marks.tobytes())
         self.missing, self.checked_head = listed.blobs, head
+
+    def drop_abandoned(self, now: float) -> int:
+        """Remove what came long ago of binaries that the head does not lack; how many.
+
+        A head that needed one is gone. Raises StoreIOError.
+        """
+        if self.shared or self.missing or not self._partials:
+            return 0
+        before = (now - ABANDONED) * 1e9
+        old = [each for each in self.store.partials() if each.changed_ns <= before]
+        return sum(map(self.store.remove_partial, old))
 
 
 def _cut(blob: str) -> str:

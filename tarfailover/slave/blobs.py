@@ -88,6 +88,11 @@ class Blobs:
         before = copy.missing
         await in_thread(copy.keep, head, missing)
         self._tell(before, missing)
+        if dropped := await in_thread(copy.drop_abandoned, self._seconds()):
+            self.log.info(
+                "parts of {dropped} binaries that nothing needs any more are removed",
+                dropped=dropped,
+            )
 
     def _tell(self, before: Mapping[str, Missing], now: Mapping[str, Missing]) -> None:
         """A line in the log for what changed."""

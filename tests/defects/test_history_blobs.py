@@ -5,6 +5,7 @@ DEFECTS.md has the table. Each test runs twice: as we are, and with the defect p
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from tarfailover.repository.builder import NodeBuilder
 from tarfailover.repository.commit import RepositoryWriter
 from tarfailover.repository.values import Property
 from tarfailover.slave import status
-from tarfailover.slave.blobcopy import BlobCopy
+from tarfailover.slave.blobcopy import ABANDONED, BlobCopy
 from tarfailover.store import journal
 from tarfailover.store.blobs import DATA_STORE, BlobStore
 from tarfailover.store.durable import Disk
@@ -209,24 +210,48 @@ def test_oak_6749_a_binary_in_its_id_is_no_file(
         assert not list(both.ours.files())
 
 
+def cut_in_the_middle(both: Both) -> SlaveSide:
+    """A slave whose connection broke when a part of `LARGE` had come."""
+    both.slave = slave = SlaveSide(both.rig, both.tmp_path / "copy", **both.settings)
+    slave.service.startService()
+    both.rig.until(lambda: bool(both.rig.links), "a connection")
+    both.rig.link.cut_after = 1_500_000
+    both.rig.settle()
+    come = {each.digest: each.size for each in both.ours.partials()}
+    assert come[id_of(LARGE)[:64]] > 1_000_000, "it goes on from there"
+    return slave
+
+
 @BOTH
 def test_oak_7030_nothing_is_left_of_binaries_on_their_way(
     planted: bool, both: Both, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither of those that came in one go, nor of those that were cut, nor of bad ones."""
+    """Neither of those that came in one go, nor of those that were cut."""
     if planted:
         monkeypatch.setattr(Disk, "move", lambda _, source, target: shutil.copyfile(source, target))
-    sample = holder(1, [put(both.theirs, each).text for each in (ONE, TWO, LARGE)])
-    both.serve(sample)
-    rig = both.rig
-    both.slave = slave = SlaveSide(rig, both.tmp_path / "copy", **both.settings)
-    slave.service.startService()
-    rig.until(lambda: bool(rig.links), "a connection")
-    rig.link.cut_after = 1_500_000
-    rig.settle()
-    come = {each.digest: each.size for each in both.ours.partials()}
-    assert come[id_of(LARGE)[:64]] > 1_000_000, "it goes on from there"
-    rig.pass_time(5, step=0.5)
+    both.serve(holder(1, [put(both.theirs, each).text for each in (ONE, TWO, LARGE)]))
+    slave = cut_in_the_middle(both)
+    both.rig.pass_time(5, step=0.5)
     assert slave.state == status.IN_SYNC and both.has(ONE, TWO, LARGE)
+    with found(planted):
+        assert not list(both.ours.partials())
+
+
+@BOTH
+def test_oak_7030_what_nothing_needs_any_more_goes_after_a_day(
+    planted: bool, both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if planted:
+        monkeypatch.setattr(BlobCopy, "drop_abandoned", lambda *_: 0)
+    both.rig.clock.advance(2 * ABANDONED)
+    both.serve(holder(1, [put(both.theirs, LARGE).text]))
+    slave = cut_in_the_middle(both)
+    both.commit(leaf(2))
+    both.rig.pass_time(5, step=0.5)
+    assert slave.state == status.IN_SYNC
+    (part,) = both.ours.partials()
+    os.utime(part.path, (1, 1))
+    both.commit(leaf(3), "data00002a.tar")
+    assert slave.state == status.IN_SYNC
     with found(planted):
         assert not list(both.ours.partials())
