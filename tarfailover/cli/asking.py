@@ -173,6 +173,9 @@ def _of_slave(report: Document) -> list[tuple[str, str]]:
         more = moving["bytes_left"] + moving.get("blob_bytes_left", 0)
         left = f"{size(came)} came, {size(more)} known to be left"
         facts.append(("transfer", f"{left}, after {_seconds(moving['seconds'])}"))
+    last = report.get("last_transfer")
+    if last:
+        facts.append(("brought", f"{last['ended']}, within {_seconds(last['seconds'])}"))
     return facts
 
 

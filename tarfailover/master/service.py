@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.task import LoopingCall
@@ -22,6 +23,7 @@ from tarfailover.errors import ConfigError, DeadlineError, TarFailoverError
 from tarfailover.master.factory import MasterFactory
 from tarfailover.master.gate import Gate
 from tarfailover.master.security import MasterSecurity
+from tarfailover.stopping import take
 from tarfailover.store.blobs import BlobStore, open_blob_store
 from tarfailover.store.follower import Follower
 from tarfailover.store.state import SlaveState
@@ -276,32 +278,34 @@ class MasterService(Service):
     def stopService(self) -> Deferred[Any]:  # noqa: N802 - Twisted's name
         """Tell the clients, let answers end until the drain deadline, and close the store."""
         super().stopService()  # type: ignore[no-untyped-call]
-        self._watchdog.stop()
         self._stop_by = self._reactor.seconds() + self.config.deadline_drain
-        waiting: list[Deferred[Any]] = [self._drain(), self._names.stop()]
-        if self._looking is not None and self._looking.running:
-            # A look that is under way ends with its thread.
-            self._looking.stop()
-        if self.port is not None:
-            waiting.append(maybeDeferred(self.port.stopListening))
-        ended: Deferred[Any] = DeferredList(waiting, consumeErrors=True)
+        ended = take(self.log, *self._steps())
         ended.addTimeout(self.config.deadline_drain + LEAST_DRAIN, self._reactor)
         return ended.addBoth(self._close)
 
-    def _drain(self) -> Deferred[Any]:
+    def _steps(self) -> Iterator[Callable[[], object]]:
+        """What ends when it stops."""
+        yield self._watchdog.stop
         if self._security is not None:
-            self._security.stop()
-        if self.factory is None:
-            return succeed(None)
-        for client in list(self.factory.clients):
-            client.end(ErrorCode.GOING_AWAY, "the master stops")
-        drained = self.factory.emptied()
-        late = self._reactor.callLater(self.config.deadline_drain, self._abort, self.factory)
+            yield self._security.stop
+        if self.factory is not None:
+            yield partial(self._drain, self.factory)
+        yield self._names.stop
+        if self._looking is not None and self._looking.running:
+            # A look that is under way ends with its thread.
+            yield self._looking.stop
+        if self.port is not None:
+            yield self.port.stopListening
+
+    def _drain(self, factory: MasterFactory) -> Deferred[Any]:
+        late = self._reactor.callLater(self.config.deadline_drain, self._abort, factory)
+        why = ErrorCode.GOING_AWAY, "the master stops"
+        take(self.log, *(partial(client.end, *why) for client in list(factory.clients)))
+        drained = factory.emptied()
         return drained.addCallback(lambda _: late.active() and late.cancel())
 
     def _abort(self, factory: MasterFactory) -> None:
-        for client in list(factory.clients):
-            client.transport.abortConnection()
+        take(self.log, *(client.transport.abortConnection for client in list(factory.clients)))
 
     def _close(self, _: object) -> Deferred[None]:
         left = self._stop_by - self._reactor.seconds()
@@ -310,10 +314,10 @@ class MasterService(Service):
 
     def _let_go(self, _: None) -> None:
         if self.factory is not None:
-            self.factory.snapshot.release()
-        if self._follower is not None:
-            self._follower.close()
-            self._follower = None
+            take(self.log, self.factory.snapshot.release)
+        follower, self._follower = self._follower, None
+        if follower is not None:
+            take(self.log, follower.close)
 
 
 class _Opened(NamedTuple):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 
+from tarfailover.ids import RecordId
 from tarfailover.slave.blobs import Blobs
 from tarfailover.slave.copy import Copy
 from tarfailover.slave.link import Link
@@ -26,6 +27,14 @@ class Wait(Protocol):
         """Wait for `waited`, which is `what`; returns what came of it."""
 
 
+class Brought(NamedTuple):
+    """A head that was brought, and set; when that began and ended, in seconds since 1970."""
+
+    head: RecordId
+    began: float
+    ended: float
+
+
 class Bringing:
     """See the module. `wait` is told what is waited for; `seconds` is the clock."""
 
@@ -33,7 +42,10 @@ class Bringing:
         self.blobs = Blobs(window, seconds)
         self._window = window
         self._wait = wait
+        self._seconds = seconds
         self._pull: Pull | None = None
+        self.last: Brought | None = None
+        """The last head that was brought as a whole."""
 
     def progress(self) -> Progress:
         """How far it is with what was begun last."""
@@ -57,6 +69,7 @@ class Bringing:
         self, link: Link, copy: Copy, head: ToldHead, in_thread: InThread, *, warn: bool
     ) -> None:
         """Bring all of `head`, and set it; raises as `Pull`, `Blobs.bring` and `Copy.commit`."""
+        began = self._seconds()
         self.blobs.forget()
         cursor = copy.cursor if copy.head else b""
         segment = head.head.segment
@@ -64,6 +77,7 @@ class Bringing:
         cursor = await self._wait(f"the segments of {head.head}", self._pull.start())
         await self._binaries(link, copy, head, in_thread, warn=warn)
         await self._wait(f"{head.head} to be committed", in_thread(copy.commit, head, cursor))
+        self.last = Brought(head.head, began, self._seconds())
 
     async def binaries(
         self, link: Link, copy: Copy, head: ToldHead, in_thread: InThread, *, warn: bool

@@ -33,6 +33,7 @@ def report(slave: SlaveService) -> Document:
         "lag_seconds": lag(slave),
         "answer_age_seconds": _age(slave.answered, now),
         "transfer": _transfer(slave),
+        "last_transfer": _last_transfer(slave),
         **_blobs(slave),
         "cycles": told.cycles,
         "failures": told.failures,
@@ -103,6 +104,19 @@ def _transfer(slave: SlaveService) -> Document | None:
         "blob_bytes": found.blob_size,
         "blobs_left": found.blobs_left,
         "blob_bytes_left": found.blob_size_left,
+    }
+
+
+def _last_transfer(slave: SlaveService) -> Document | None:
+    """When the last head was brought that came since the start."""
+    last = slave.bringing.last
+    if last is None:
+        return None
+    return {
+        "head": str(last.head),
+        "began": moment(last.began),
+        "ended": moment(last.ended),
+        "seconds": round(last.ended - last.began, 3),
     }
 
 

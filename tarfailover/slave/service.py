@@ -10,7 +10,8 @@ ends nor gets on is noticed by the watchdog, given up, and begun anew.
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 from twisted.application.service import Service
@@ -35,6 +36,7 @@ from tarfailover.slave.security import SlaveSecurity
 from tarfailover.slave.status import Status, told
 from tarfailover.slave.telling import Telling
 from tarfailover.slave.told import Introduction, ToldHead, in_words
+from tarfailover.stopping import take
 from tarfailover.sync import Window
 from tarfailover.tls import rules
 from tarfailover.tls.files import Expiry
@@ -74,8 +76,7 @@ class SlaveService(Service):
         self._security: SlaveSecurity | None = None
         self._protocol: Link | None = None
         self.started = self.seconds()
-        self._received = 0
-        """Bytes of the connections that ended."""
+        self._received = 0  # bytes of the connections that ended
         self.welcome: Introduction | None = None
         """What the master said of itself last."""
         self._window = Window(config.window_max)
@@ -96,7 +97,7 @@ class SlaveService(Service):
         self.scrubbing = Scrubbing(
             config, reactor, self._workers.aside, self.status, lambda: (self.copy, self._protocol)
         )
-        self._bringing = Bringing(self._window, self._wait, reactor.seconds)
+        self.bringing = Bringing(self._window, self._wait, reactor.seconds)
         self.transfer: Telling | None = None
         """The last transfer of segments; under way as long as the state is `syncing`."""
         self.wanted: ToldHead | None = None
@@ -188,16 +189,22 @@ class SlaveService(Service):
     def _cannot_start(self, failure: Failure) -> None:
         self._fatal(told(failure, self.log))
 
-    async def _stop(self) -> None:
-        self._watchdog.stop()
-        self._again.forget()
+    def _steps(self) -> Iterator[Callable[[], object]]:
+        """What ends at once when it stops."""
+        yield self._watchdog.stop
+        yield self._again.forget
         if self._ticking.running:
-            self._ticking.stop()
-        self._factory.stop()
+            yield self._ticking.stop
+        if self._protocol is not None:
+            yield partial(self._protocol.fail, LinkError("the slave stops"))
+        yield self._factory.stop
         if self._security is not None:
-            self._security.stop()
-        await self._cycles
-        await self.scrubbing.stop()
+            yield self._security.stop
+
+    async def _stop(self) -> None:
+        await take(self.log, *self._steps())
+        await take(self.log, lambda: self._cycles)
+        await take(self.log, lambda: Deferred.fromCoroutine(self.scrubbing.stop()))
         # The thread takes calls in order: a store that is being opened is open after this.
         await self._in_thread(nothing)
         await self._close()
@@ -206,8 +213,6 @@ class SlaveService(Service):
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
         """Give the cycle up, let the store finish what it is writing, and close it."""
         super().stopService()  # type: ignore[no-untyped-call]
-        if self._protocol is not None:
-            self._protocol.fail(LinkError("the slave stops"))
         stopping = Deferred.fromCoroutine(self._stop()).addErrback(self._cannot_start)
         return in_time(self._reactor, self.config.deadline_drain, stopping, self._late)
 
@@ -317,11 +322,11 @@ class SlaveService(Service):
             self._step = "a part of the cleanup", 0.0
             await self._cleaning.part(copy)
         wait = 0.0 if self._first or self._cleaning.due(copy) else self.config.poll_wait
-        asked, following = self._reactor.seconds(), self._bringing.ask(protocol, copy, wait)
+        asked, following = self._reactor.seconds(), self.bringing.ask(protocol, copy, wait)
         head = await self._wait("the answer to HEAD", following, wait)
         self._first, self.wanted, self.answered = False, head, self._reactor.seconds()
         if head.head == copy.head:
-            if self._bringing.blobs.due(copy.blobs, copy.head):
+            if self.bringing.blobs.due(copy.blobs, copy.head):
                 await self._bring(protocol, copy, head)
             self.status.become(status.IN_SYNC)
             if self._cleaning.due(copy):
@@ -335,10 +340,10 @@ class SlaveService(Service):
     async def _bring(self, protocol: Link, copy: Copy, head: ToldHead) -> None:
         """Bring `head`, or, if it is set already, the binaries that it lacks."""
         new, warn = head.head != copy.head, self.config.blobs == "warn"
-        if new or not self._bringing.blobs.repairs(copy.blobs, copy.head):
+        if new or not self.bringing.blobs.repairs(copy.blobs, copy.head):
             self.status.become(status.SYNCING, in_words(head))
-        bring = self._bringing.head if new else self._bringing.binaries
-        with Telling(self._reactor, self._bringing.progress) as self.transfer:
+        bring = self.bringing.head if new else self.bringing.binaries
+        with Telling(self._reactor, self.bringing.progress) as self.transfer:
             await bring(protocol, copy, head, self._in_thread, warn=warn)
         if new:
             line = self.transfer.line()

@@ -5,7 +5,6 @@ DEFECTS.md has the table. Each test runs twice: as we are, and with the defect p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,7 @@ from twisted.internet.error import CannotListenError
 from tarfailover.config import MasterConfig, load
 from tarfailover.deadline import Deadline
 from tarfailover.errors import ConfigError
-from tarfailover.format.segment import MAX_SEGMENT
-from tarfailover.master import oak, report, sender
+from tarfailover.master import report, sender
 from tarfailover.master.factory import MasterFactory
 from tarfailover.master.oak import HEAD_WAIT, OakConnection
 from tarfailover.master.oaksources import OakSource
@@ -58,13 +56,6 @@ def store(tmp_path: Path) -> Path:
 @pytest.fixture
 def certs(tmp_path: Path) -> Certs:
     return Certs(tmp_path)
-
-
-@pytest.fixture
-def master(rig: Rig, store: Path) -> Iterator[MasterSide]:
-    side = MasterSide(rig, store)
-    yield side
-    side.close()
 
 
 # D10: with sslSubjectPattern every connection fails
@@ -236,7 +227,7 @@ def test_d17_a_master_that_stops_serves_nobody(
     planted: bool, rig: Rig, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if planted:
-        monkeypatch.setattr(MasterService, "_drain", lambda _: succeed(None))
+        monkeypatch.setattr(MasterService, "_drain", lambda *_: succeed(None))
     program = MasterProgram(rig, store).start()
     assert program.service.factory is not None
     peer, link = _through(rig, program)
@@ -399,84 +390,3 @@ async def test_d21_a_new_certificate_counts_without_a_restart(
         with found(planted):
             (ca,) = certificates(certs.path("new/ca.pem"))
             assert certificate.issuer == ca.subject
-
-
-# the history of Oak's bugs, as far as it is that of a primary
-
-
-@BOTH
-def test_oak_1915_a_segment_of_full_size_is_served(
-    planted: bool, rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In 2014 the limit of a frame forgot the hash."""
-    if planted:
-        monkeypatch.setattr("tarfailover.wire.oak.answers.MAX_SEGMENT", MAX_SEGMENT - 8)
-    full = bulk(1, MAX_SEGMENT)
-    side = MasterSide(rig, store_of(tmp_path / "s", [full, leaf(1, [full.segment])]))
-    peer, _ = standby(side)
-    peer.ask(GetSegment(full.segment))
-    rig.settle()
-    with found(planted):
-        assert peer.take() == [Whole(full.segment, full.data)]
-    side.close()
-
-
-@BOTH
-def test_oak_2396_a_client_that_leaves_is_no_trouble(
-    planted: bool, master: MasterSide, log: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A line without a traceback, however it leaves."""
-    if planted:
-        disconnected = MasterFactory.disconnected
-
-        def loud(self: MasterFactory, client: Any, reason: Any) -> None:
-            self.log.failure("exception caught on the server", reason)
-            disconnected(self, client, reason)
-
-        monkeypatch.setattr(MasterFactory, "disconnected", loud)
-    peer, link = standby(master)
-    peer.ask(GetHead())
-    master.rig.settle()
-    link.cut()
-    master.rig.settle()
-    with found(planted):
-        assert not any(line.startswith(("critical", "error")) for line in log)
-        assert any("disconnected (" in line for line in log)
-
-
-@BOTH
-def test_oak_6653_a_head_is_told_once_all_of_it_is_there(
-    planted: bool, rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """OAK-4917, 5034, 6653: the journal names a head whose segment is in no tar yet."""
-    new = leaf(99, [SAMPLES[-1].segment])
-    made = make_store(
-        tmp_path / "s", {"data00000a.tar": SAMPLES}, [SAMPLES[-1].segment, new.segment]
-    )
-    side = MasterSide(rig, made)
-    if planted:
-        monkeypatch.setattr(
-            oak.answers, "head", lambda _: oak.answers.text_frame(0, head_in(new.segment).hex)
-        )
-    peer, _ = standby(side)
-    peer.ask(GetHead())
-    rig.settle()
-    with found(planted):
-        assert peer.take() == [HeadAnswer(HEAD)]
-    side.close()
-
-
-@BOTH
-@pytest_twisted.ensureDeferred
-async def test_oak_9600_plain_text_stays_plain_text(
-    planted: bool, store: Path, tmp_path: Path
-) -> None:
-    """After OAK-9451 TLS was on, whatever the file said."""
-    file = tmp_path / "StandbyStoreService.config"
-    file.write_text('mode="primary"\nsecure=B"false"\nsslKeyFile="/k"\nsslChainFile="/c"\n')
-    config = load(MasterConfig, {}, {"config": str(file), "store": str(store)})
-    always = planted or config.tls_self_signed or bool(config.tls_certificate)
-    async with Master(store, tls_self_signed=always) as served:
-        peer = await asked_for_head(served.port)
-        with found(planted):
-            assert peer.answers == [HeadAnswer(HEAD)]

@@ -24,7 +24,7 @@ FIELDS = {
     "master_software", "repository", "epoch", "head", "head_time", "lag_seconds",
     "answer_age_seconds", "transfer", "cycles", "failures", "failures_by_kind", "last_failure",
     "cleanups", "cleanup_failures", "cleanup_due", "attempts_to_connect", "bytes_received", "tls",
-    "blob_store", "blobs_missing", "missing_blobs", "scrub",
+    "blob_store", "blobs_missing", "missing_blobs", "scrub", "last_transfer",
 }  # fmt: skip
 
 
@@ -60,6 +60,7 @@ def test_before_anything_is_known(rig: Rig, tmp_path: Path) -> None:
     assert found["time"] == found["since"] == found["started"] == "2023-11-14T22:13:20.000Z"
     for name in ("head", "head_time", "lag_seconds", "answer_age_seconds", "transfer"):
         assert found[name] is None
+    assert found["last_transfer"] is None
     assert health(slave.service) == (False, "connecting")
     slave.stop()
 
@@ -69,6 +70,7 @@ def test_in_sync(rig: Rig, master: MasterSide, tmp_path: Path) -> None:
     rig.pass_time(7, step=1)
     found = report(slave.service)
     assert set(found) == FIELDS
+    assert found == json.loads(json.dumps(found))
     assert (found["state"], found["head"]) == ("in sync", str(HEAD))
     assert found["head_time"] == "2023-11-14T22:13:10.000Z"
     assert found["lag_seconds"] == 0
@@ -107,11 +109,18 @@ def test_how_far_behind_and_how_far_a_transfer_is(
         "head", "seconds", "segments", "bytes", "segments_left", "bytes_left",
         "blobs", "blob_bytes", "blobs_left", "blob_bytes_left",
     }  # fmt: skip
+    assert found["last_transfer"]["head"] == str(HEAD), "the one that came whole"
     assert health(slave.service) == (True, "ok")
     slave.work.held = False
     rig.settle()
     found = report(slave.service)
     assert (found["transfer"], found["lag_seconds"]) == (None, 0)
+    assert found["last_transfer"] == {
+        "head": str(head_in(new[-1].segment)),
+        "began": "2023-11-14T22:13:20.000Z",
+        "ended": "2023-11-14T22:13:32.000Z",
+        "seconds": 12.0,
+    }
     finish(slave, master)
 
 

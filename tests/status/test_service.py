@@ -77,7 +77,19 @@ async def test_the_command_tells_people(well: bool, capsys: pytest.CaptureFixtur
     assert "behind    1.5 s" in said
     assert "2.0 MiB came, 1.0 MiB known to be left, after 3.0 s" in said
     assert "the certificate in slave.pem: in 12 days" in said
-    assert "binaries" not in said
+    assert "binaries" not in said and "brought" not in said
+    assert "\x1b" not in said
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_command_tells_when_the_last_head_came(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    last = {"head": "h", "began": "b\x1b", "ended": "2023-11-14T22:13:32.000Z", "seconds": 12.0}
+    async with Shown({**SLAVE, "last_transfer": last}) as shown:
+        await beside(lambda: main(["status", "--port", str(shown.port)]))
+    said = capsys.readouterr().out
+    assert "brought   2023-11-14T22:13:32.000Z, within 12.0 s" in said
     assert "\x1b" not in said
 
 
