@@ -20,7 +20,6 @@ from stores import Sample, bulk, head_in, leaf
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 
-from tarfailover import workers
 from tarfailover.config import SlaveConfig
 from tarfailover.slave import status
 from tarfailover.slave.link import Link
@@ -363,20 +362,3 @@ async def test_oak_3109_nothing_is_kept_of_a_slave_that_stopped(
         assert not [name for name in names if "tarfailover-store" in name]
     for each in kept:
         await stop(each, 10.0)
-
-
-@BOTH
-@pytest_twisted.ensureDeferred
-async def test_oak_6068_a_thread_tells_whose_it_is(
-    planted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if planted:
-        pool = workers.ThreadPool
-        monkeypatch.setattr(workers, "ThreadPool", lambda least, most, _: pool(least, most))
-    config = SlaveConfig(store=tmp_path / "copy", port=1, scrub_rate=0)
-    service = SlaveService(config, reactor, pytest.fail)
-    service.startService()
-    name = await service._in_thread(lambda: threading.current_thread().name)
-    await maybeDeferred(service.stopService)
-    with found(planted):
-        assert "tarfailover-store" in name
