@@ -206,7 +206,7 @@ class SlaveService(Service):
         await take(self.log, lambda: self._cycles)
         await take(self.log, lambda: Deferred.fromCoroutine(self.scrubbing.stop()))
         # The thread takes calls in order: a store that is being opened is open after this.
-        await self._in_thread(nothing)
+        await take(self.log, lambda: self._in_thread(nothing))
         await self._close()
         await self._workers.stop(self.config.deadline_drain)
 

@@ -21,6 +21,7 @@ from tarfailover.ids import text
 from tarfailover.master.connection import Connection
 from tarfailover.master.factory import MasterFactory
 from tarfailover.master.oaksources import OakSource
+from tarfailover.master.segments import SegmentSource
 from tarfailover.wire import messages as m
 from tarfailover.wire.oak.frames import HeadAnswer
 from tarfailover.wire.oak.requests import GetHead, GetSegment
@@ -159,7 +160,8 @@ def test_oak_5137_what_nobody_foresaw_is_told(
     """An exception in the server vanished, and the client waited."""
     if planted:
         monkeypatch.setattr(Connection, "_broken", lambda *_: None)
-    monkeypatch.setattr("tarfailover.master.sender._next", _raises)
+    monkeypatch.setattr(OakSource, "_answer", _raises)
+    monkeypatch.setattr(SegmentSource, "_located", _raises)
     if dialect == "oak":
         peer, link = standby(master)
         peer.ask(GetSegment(SAMPLES[0].segment))

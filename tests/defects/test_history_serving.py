@@ -26,7 +26,9 @@ from tarfailover.format.segment import MAX_SEGMENT
 from tarfailover.master import oak, oaksources
 from tarfailover.master.oak import HEAD_WAIT
 from tarfailover.master.oaksources import BLOB_CHUNK, OakSource
+from tarfailover.master.segments import SegmentSource
 from tarfailover.store.blobs import DATA_STORE, BlobStore
+from tarfailover.wire import messages as m
 from tarfailover.wire.oak import answers, frames
 from tarfailover.wire.oak.frames import AnswerParser, BlobPart, HeadAnswer
 from tarfailover.wire.oak.requests import GetBlob, GetHead, GetSegment
@@ -91,6 +93,32 @@ def test_oak_3762_a_segment_that_is_not_there_ends_nothing(
     with found(planted):
         assert peer.take() == [HeadAnswer(HEAD)] and link.alive
         assert any("it is not, or no longer, in the master's store" in line for line in log)
+
+
+@BOTH
+def test_oak_3762_a_slave_is_told_that_a_segment_is_not_there(
+    planted: bool, master: MasterSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if planted:
+        located = SegmentSource._located
+
+        def all_of_them(self: SegmentSource) -> Any:
+            places = located(self)
+            if None in places:
+                raise LookupError("segment not found")
+            return places
+
+        monkeypatch.setattr(SegmentSource, "_located", all_of_them)
+    slave, link = master.welcome()
+    slave.ask(m.Get((NONE_SUCH,)))
+    slave.ask(m.Head(None, 0))
+    master.rig.settle()
+    with found(planted):
+        answers = slave.take()
+        assert [each for each in answers if isinstance(each, m.Error)] == []
+        assert any(isinstance(each, m.HeadIs) for each in answers) and link.alive
+        told = b"is not, or no longer, in the master's store"
+        assert any(told in each.data for each in answers if isinstance(each, m.Part))
 
 
 @BOTH

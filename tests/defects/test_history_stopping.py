@@ -95,12 +95,16 @@ def test_oak_4083_nothing_begins_after_a_stop(
     """What was to be reconnected went on beside what took it down."""
     if planted:
         monkeypatch.setattr(SlaveFactory, "stop", lambda self: self._connector.disconnect())
-    raw_masters(rig)
+    masters = raw_masters(rig)
     if moment == "connecting":
         rig.answers = False
     elif moment == "between two attempts":
         rig.master = None
     slave = SlaveSide(rig, tmp_path / "copy", retry_initial=1.0).start()
+    if moment == "in a cycle":
+        masters[0].welcome()
+        rig.settle()
+        assert slave.service._busy
     slave.stop()
     attempts = len(rig.attempts)
     rig.pass_time(30, step=1)

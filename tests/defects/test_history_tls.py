@@ -5,7 +5,8 @@ DEFECTS.md has the table. Each test runs twice: as we are, and with the defect p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,11 @@ from tls_made import HOST, NOW, SECRET, Certs
 from tls_standby import asked_for_head, connected, nothing_shown, shown
 from twisted.internet.defer import maybeDeferred
 
-from tarfailover.config import MasterConfig
+from tarfailover import oakfiles
+from tarfailover.config import MasterConfig, merging
+from tarfailover.master.security import MasterSecurity
+from tarfailover.oakfiles import OakProperties
+from tarfailover.settings import NO_SECRET
 from tarfailover.tls.authority import Authority
 from tarfailover.tls.files import certificates
 from tarfailover.wire.oak.frames import HeadAnswer
@@ -62,12 +67,13 @@ def tls_of(told: MasterConfig) -> dict[str, Any]:
 @BOTH
 @pytest_twisted.ensureDeferred
 async def test_oak_9451_the_certificate_is_the_one_that_is_named(
-    planted: bool, certs: Certs, store: Path, tmp_path: Path
+    planted: bool, certs: Certs, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It could only be one that Oak made for itself."""
+    if planted:
+        monkeypatch.setattr(oakfiles, "_identity", lambda *_: iter(()))
     told = of_file(MasterConfig, tmp_path, *primary_file(certs, "good/master"))
-    settings = {"tls_self_signed": True} if planted else tls_of(told)
-    async with Master(store, **settings) as served:
+    async with Master(store, **tls_of(told)) as served:
         peer = await connected(served.port, nothing_shown())
         peer.ask(GetHead())
         await until(lambda: bool(peer.answers), "an answer")
@@ -81,14 +87,20 @@ async def test_oak_9451_the_certificate_is_the_one_that_is_named(
 @BOTH
 @pytest_twisted.ensureDeferred
 async def test_oak_9451_who_must_show_a_certificate_and_has_none_is_refused(
-    planted: bool, certs: Certs, store: Path, tmp_path: Path
+    planted: bool, certs: Certs, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any client was trusted."""
+    if planted:
+        made = MasterSecurity.__init__
+
+        def trusts(self: MasterSecurity, config: MasterConfig, *rest: Any) -> None:
+            made(self, replace(config, tls_ca=""), *rest)
+
+        monkeypatch.setattr(MasterSecurity, "__init__", trusts)
     lines = primary_file(
         certs, "good/master", 'sslValidateClient=B"true"', f'tls.ca="{certs.path("good/ca.pem")}"'
     )
-    settings = tls_of(of_file(MasterConfig, tmp_path, *lines))
-    async with Master(store, **{**settings, **({"tls_ca": ""} if planted else {})}) as served:
+    async with Master(store, **tls_of(of_file(MasterConfig, tmp_path, *lines))) as served:
         peer = await asked_for_head(served.port, shown(certs, "good/oak"))
         assert peer.answers == [HeadAnswer(HEAD)]
         with found(planted):
@@ -98,12 +110,18 @@ async def test_oak_9451_who_must_show_a_certificate_and_has_none_is_refused(
 @BOTH
 @pytest_twisted.ensureDeferred
 async def test_oak_9473_a_key_may_have_a_password(
-    planted: bool, certs: Certs, store: Path, tmp_path: Path
+    planted: bool, certs: Certs, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if planted:
+        identity = oakfiles._identity
+
+        def without(found: OakProperties, given: Any) -> Iterator[tuple[str, Any]]:
+            yield from identity(replace(found, password=NO_SECRET), given)
+
+        monkeypatch.setattr(oakfiles, "_identity", without)
     password = f'sslKeyPassword="{SECRET.decode()}"'.replace(" ", "\\ ")
     told = of_file(MasterConfig, tmp_path, *primary_file(certs, "locked/master", password))
-    settings = {**tls_of(told), **({"tls_key_passphrase": ""} if planted else {})}
-    served = Master(store, **settings)
+    served = Master(store, **tls_of(told))
     served.service.startService()
     await until(lambda: bool(served.service.where or served.fatal), "listening, or the end")
     with found(planted):
@@ -116,15 +134,17 @@ async def test_oak_9473_a_key_may_have_a_password(
 @BOTH
 @pytest_twisted.ensureDeferred
 async def test_oak_9600_plain_text_stays_plain_text(
-    planted: bool, store: Path, tmp_path: Path
+    planted: bool, certs: Certs, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After OAK-9451 TLS was on, whatever the file said."""
-    told = of_file(
-        MasterConfig, tmp_path, 'mode="primary"', 'secure=B"false"', 'sslKeyFile="/k"',
-        'sslChainFile="/c"',
-    )  # fmt: skip
-    always = planted or told.tls_self_signed or bool(told.tls_certificate)
-    async with Master(store, tls_self_signed=always) as served:
+    if planted:
+
+        def always(found: OakProperties, given: Any) -> Iterator[tuple[str, Any]]:
+            yield from oakfiles.for_master(replace(found, secure=True), given)
+
+        monkeypatch.setitem(merging._IMPLIED, MasterConfig, always)
+    lines = [each.replace("true", "false") for each in primary_file(certs, "good/master")]
+    async with Master(store, **tls_of(of_file(MasterConfig, tmp_path, *lines))) as served:
         peer = await asked_for_head(served.port)
         with found(planted):
             assert peer.answers == [HeadAnswer(HEAD)]
