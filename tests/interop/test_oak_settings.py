@@ -1,0 +1,54 @@
+"""What real Oak declares of its own service: none of its properties is unknown here."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from oak_build import Built
+
+from tarfailover import config
+from tarfailover.config import MasterConfig, SlaveConfig
+
+pytestmark = pytest.mark.interop
+
+DECLARED = (
+    "OSGI-INF/metatype/"
+    "org.apache.jackrabbit.oak.segment.standby.store.StandbyStoreService$Configuration.xml"
+)
+VALUES = {"Boolean": lambda text: text == "true", "Integer": int, "Long": int}
+"""How the default of a property is read; all others are texts."""
+LEAST = 9
+"""Properties that the oldest release has."""
+
+
+def declared(built: Built) -> dict[str, Any]:
+    """Each property that this release declares, with its default."""
+    lib = Path(built.class_path.rpartition(os.pathsep)[2]).parent
+    (jar,) = lib.glob("oak-segment-tar-*.jar")
+    with zipfile.ZipFile(jar) as archive:
+        found = ElementTree.fromstring(archive.read(DECLARED)).iter("AD")
+    values = {}
+    for each in found:
+        value: Any = VALUES.get(each.get("type", ""), str)(each.get("default", ""))
+        values[each.get("id", "")] = [value] if "cardinality" in each.keys() else value  # noqa: SIM118
+    return values
+
+
+@pytest.mark.cell("each property that Oak's StandbyStoreService declares: taken by master and slave")
+@pytest.mark.parametrize(("kind", "mode"), [(MasterConfig, "primary"), (SlaveConfig, "standby")])
+def test_every_property_that_oak_declares(
+    oak_built: Built, tmp_path: Path, kind: Any, mode: str
+) -> None:
+    """A file with all of them, as somebody has it who saved the form without a change."""
+    values = declared(oak_built)
+    assert len(values) >= LEAST and values["port"] == 8023
+    path = tmp_path / "StandbyStoreService.cfg.json"
+    path.write_text(json.dumps({**values, "mode": mode}))
+    found = config.load(kind, {}, {"config": str(path), "store": "/s"})
+    assert (found.mode, found.port) == (mode, 8023)
