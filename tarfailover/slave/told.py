@@ -25,7 +25,7 @@ class OakHead:
     time_ms: int
     """When this slave heard of it first, in milliseconds since 1970."""
     known: bool
-    """Whether the primary still has the segment of the copy's head."""
+    """Whether this is the primary that the copy is of."""
 
 
 Introduction = Welcome | OakPrimary

@@ -7,7 +7,7 @@ import os
 import zipfile
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 from oak_build import Built
@@ -32,7 +32,7 @@ def declared(built: Built) -> dict[str, Any]:
     lib = Path(built.class_path.rpartition(os.pathsep)[2]).parent
     (jar,) = lib.glob("oak-segment-tar-*.jar")
     with zipfile.ZipFile(jar) as archive:
-        found = ElementTree.fromstring(archive.read(DECLARED)).iter("AD")
+        found = ET.fromstring(archive.read(DECLARED)).iter("AD")
     values = {}
     for each in found:
         value: Any = VALUES.get(each.get("type", ""), str)(each.get("default", ""))
@@ -40,7 +40,7 @@ def declared(built: Built) -> dict[str, Any]:
     return values
 
 
-@pytest.mark.cell("each property that Oak's StandbyStoreService declares: taken by master and slave")
+@pytest.mark.cell("each property that Oak's StandbyStoreService declares: taken by both")
 @pytest.mark.parametrize(("kind", "mode"), [(MasterConfig, "primary"), (SlaveConfig, "standby")])
 def test_every_property_that_oak_declares(
     oak_built: Built, tmp_path: Path, kind: Any, mode: str

@@ -19,6 +19,7 @@ from tarfailover.slave.asked import OnBytes, OnItem, OnItems
 from tarfailover.slave.link import Lacking, Link
 from tarfailover.slave.oak.blob import ComingBlob, length_in
 from tarfailover.slave.oak.lesson import Learned, Lesson, Tables
+from tarfailover.slave.oak.lineage import Lineage
 from tarfailover.slave.oak.queue import Question, Questions
 from tarfailover.slave.told import Introduction, OakHead, OakPrimary, ToldHead
 from tarfailover.wire.messages import ErrorCode
@@ -51,6 +52,7 @@ class Memory:
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self.tables = Tables()
+        self.lineage = Lineage()
         self._seconds = seconds
         self._head: RecordId | None = None
         self._since = 0
@@ -84,7 +86,10 @@ class OakProtocol(Link, Protocol):
         self._memory = memory
         self._unpacker = Unpacker()
         self._parser = AnswerParser()
-        self._questions = Questions(min(WINDOW, config.window_max))
+        self._questions = Questions(min(WINDOW, config.window_max), self._mentioned)
+        self._proven = False
+        """Whether this is the primary that the copy is of."""
+        self._told_last: RecordId | None = None
         self._open: dict[Deferred[Any], None] = {}
         self._lesson: Lesson | None = None
         self._greeting: ToldHead | None = None
@@ -96,7 +101,7 @@ class OakProtocol(Link, Protocol):
         """Connected. Nobody greets here, so the first question is who answers at all."""
         super().connectionMade()
         self._hello.start()
-        greeted = self._ask_head(None)
+        greeted = self._ask_head(None, _anybody)
         greeted.addCallback(self._greeted).addErrback(self._failed)
 
     def _greeted(self, told: ToldHead) -> None:
@@ -121,13 +126,19 @@ class OakProtocol(Link, Protocol):
     def head(self, have: RecordId | None, wait: float) -> Deferred[ToldHead]:
         """The primary's head, at once: Oak's dialect cannot wait for another than `have`."""
         del wait
+        # What has no head yet, or the one that was told here, becomes a copy of this primary.
+        self._proven = self._proven or have in (None, self._told_last)
         told, self._greeting = self._greeting, None
         if told is not None and have in (None, told.head) and self._failure is None:
             # Nobody has waited since the first answer: that saves a round trip.
+            self._judge(have, told.head, True)
             return succeed(told)
-        return self._ask_head(have)
+        return self._ask_head(have, partial(self._judge, have))
 
-    def _ask_head(self, have: RecordId | None) -> Deferred[ToldHead]:
+    def _ask_head(
+        self, have: RecordId | None, judge: Callable[[RecordId, bool], bool]
+    ) -> Deferred[ToldHead]:
+        """The primary's head; `judge` gets it, and whether the primary has anything of `have`."""
         done: Deferred[ToldHead] = self._opened()
         known: list[SegmentId] = []
 
@@ -137,18 +148,33 @@ class OakProtocol(Link, Protocol):
                 raise ProtocolError(f"head {record} is in no data segment")
             if record == have:
                 self._memory.tables.clear()
-            is_known = have is None or record == have or bool(known)
+            is_known = judge(record, record == have or bool(known))
             self._close_one(done, OakHead(record, self._memory.heard(record), is_known))
 
         def seen(answer: ReferencesAnswer) -> None:
             known.append(answer.segment)
 
         questions = [Question(GetHead(), told, partial(self._no_head, done))]
-        if have is not None and is_data(have.segment):
-            questions.insert(0, Question(GetReferences(have.segment), seen, _nothing))
+        if have is not None and is_data(have.segment) and not self._proven:
+            witnesses = self._memory.lineage.witnesses(have.segment)
+            asked = [Question(GetReferences(each), seen, _nothing) for each in witnesses]
+            questions = [*asked, *questions]
         self._questions.ask(questions)
         self._push()
         return done
+
+    def _judge(self, have: RecordId | None, told: RecordId, has_it: bool) -> bool:
+        """Whether the copy with the head `have` is of this primary, which told `told`."""
+        self._told_last = told
+        self._proven = self._proven or has_it
+        if self._proven:
+            self._memory.lineage.told(have, told)
+        return self._proven
+
+    def _mentioned(self, answer: HeadAnswer) -> None:
+        """The head came behind other answers."""
+        if self._proven and is_data(answer.record.segment):
+            self._memory.lineage.mentioned(answer.record)
 
     def _no_head(self, done: Deferred[Any]) -> None:
         why = "the primary has no head on its disk yet"
@@ -276,6 +302,12 @@ class OakProtocol(Link, Protocol):
 
 def _gone(segment: SegmentId) -> str:
     return f"the primary has no segment {text(segment)}, which its head needs; was it compacted?"
+
+
+def _anybody(told: RecordId, has_it: bool) -> bool:
+    """As `_judge`, before it is known who asks."""
+    del told, has_it
+    return True
 
 
 def _nothing() -> None:

@@ -64,8 +64,10 @@ class Guess:
 class Questions:
     """The questions of one connection: those to be sent, and those without an answer."""
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: int, on_head: Callable[[HeadAnswer], None]) -> None:
+        """`on_head` gets the heads for which nobody asked but this itself."""
         self._window = window
+        self._on_head = on_head
         self._at_once: list[Question] = []
         self._in_turn: deque[Question] = deque()
         self._sent: deque[Question] = deque()
@@ -99,7 +101,7 @@ class Questions:
             now.append(self._in_turn.popleft())
         self._heads += sum(isinstance(each.request, GetHead) for each in now)
         if self._unnoticed(now):
-            now.append(Question(GetHead(), _nothing, _no_head))
+            now.append(Question(GetHead(), self._on_head, _no_head))
             self._heads += 1
         self._sent += now
         return [each.request for each in now]
@@ -131,10 +133,6 @@ class Questions:
         self._flight -= question.size
         self._heads -= isinstance(question.request, GetHead)
         return question
-
-
-def _nothing(_: object = None) -> None:
-    """An answer that only shows what was left out before it."""
 
 
 def _no_head() -> None:

@@ -10,7 +10,7 @@ from oak_sides import RawPrimary, Served, ServingPrimary
 from rot import Flip, files_of
 from sides import SlaveSide, chain, in_trouble, large, store_of
 from sides import served as served_by_us
-from stores import bulk, data_id, head_in, leaf
+from stores import Sample, bulk, data_id, head_in, leaf
 
 from tarfailover.format.tar import BLOCK
 from tarfailover.slave import report, status
@@ -155,6 +155,7 @@ def test_another_repository_is_not_followed(rig: Rig, served: Served, slave: Sla
     stranger = leaf(123)
     served.samples = {stranger.segment: stranger}
     served.head = head_in(stranger.segment)
+    rig.link.cut()
     rig.pass_time(5.1)
     assert slave.state == status.DIVERGED
     assert "--accept-new-history" in slave.service.status.why
@@ -165,6 +166,63 @@ def test_another_repository_is_not_followed(rig: Rig, served: Served, slave: Sla
     ).start()
     assert (accepting.state, accepting.head) == (status.IN_SYNC, served.head)
     accepting.stop()
+
+
+def compacted(served: Served, *numbers: int) -> None:
+    """Each is a head that shares nothing with the one before, of which nothing is left."""
+    for number in numbers:
+        served.samples.clear()
+        served.add(leaf(number))
+
+
+def held_back(rig: Rig, served: Served, slave: SlaveSide) -> tuple[Sample, RawPrimary]:
+    """A head of which `slave` has asked for the segment, and the primary that did not answer."""
+    new = leaf(200, [TOP.segment])
+    served.taken(GetSegment)
+    served.silent = lambda _: any(isinstance(each, GetSegment) for each in served.asked)
+    served.add(new)
+    rig.pass_time(6, step=0.5)
+    assert (slave.state, served.taken(GetSegment)) == (status.SYNCING, [new.segment])
+    served.silent = lambda _: False
+    return new, rig.link.master.protocol
+
+
+def test_a_primary_that_compacts_during_a_long_copy_is_followed(
+    rig: Rig, served: Served, slave: SlaveSide
+) -> None:
+    """When the copy is done the primary has neither of its heads any more."""
+    slave.start()
+    new, primary = held_back(rig, served, slave)
+    compacted(served, 300, 301)
+    primary.segment(new)
+    primary.head(head_in(leaf(300).segment))
+    rig.pass_time(6, step=0.5)
+    assert (slave.state, slave.head) == (status.IN_SYNC, served.head)
+    assert served.connections == 1
+    slave.stop()
+
+
+def test_it_is_known_again_by_what_it_told_during_a_copy(
+    rig: Rig, served: Served, slave: SlaveSide
+) -> None:
+    """Also if the connection broke, as long as it has the newest head of which it told."""
+    slave.start()
+    new, primary = held_back(rig, served, slave)
+    compacted(served, 300)
+    primary.segment(new)  # which does not become durable: the connection breaks
+    slave.work.held = True
+    primary.head(served.head)
+    rig.settle()
+    served.add(leaf(301))
+    rig.link.cut()
+    slave.work.held = False
+    rig.pass_time(20, step=0.5)
+    assert (slave.state, slave.head) == (status.IN_SYNC, served.head)
+    compacted(served, 302)
+    rig.link.cut()
+    rig.pass_time(20, step=0.5)
+    assert slave.state == status.DIVERGED, "nothing is left of what it told"
+    slave.stop()
 
 
 def test_what_was_learned_of_a_chain_outlives_the_connection(rig: Rig, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from stores import Sample, bulk, head_in, leaf
 from twisted.internet.defer import succeed
 
 from tarfailover.errors import ConnectionLostError, DeadlineError, PeerError, ProtocolError
-from tarfailover.ids import SegmentId, text
+from tarfailover.ids import RecordId, SegmentId, text
 from tarfailover.slave.told import OakHead, OakPrimary
 from tarfailover.wire.messages import ErrorCode
 from tarfailover.wire.oak import answers
@@ -87,23 +87,45 @@ def test_the_first_answer_is_the_first_head(end: OakEnd) -> None:
     assert end.asked(end.protocol.head(None, 20)) == ["h"]
 
 
-def test_the_head_and_whether_the_primary_still_has_ours(end: OakEnd) -> None:
-    end.asked(end.protocol.head(None, 20))
-    assert end.asked(end.protocol.head(None, 20)) == ["h"]
-    end.primary.head(NEXT)
+def test_the_head_and_whether_the_primary_has_ours() -> None:
+    """It is asked until it has shown that once: on one connection there is one primary."""
+    end = OakEnd(Rig()).welcomed(NEXT)
+    for _ in range(2):
+        assert end.asked(end.protocol.head(HEAD, 20)) == [*r(ONE), "h"]
+        end.primary.head(NEXT)
+        end.rig.settle()
     assert end.asked(end.protocol.head(HEAD, 20)) == [*r(ONE), "h"]
     end.primary.references(ONE)
     end.primary.head(NEXT)
-    assert end.asked(end.protocol.head(HEAD, 20)) == [*r(ONE), "h"]
+    end.rig.settle()
+    assert end.asked(end.protocol.head(HEAD, 20)) == ["h"]
     end.primary.head(NEXT)
     end.rig.settle()
-    told = [OakHead(HEAD, 7, True), OakHead(NEXT, 7, True), OakHead(NEXT, 7, True)]
-    assert end.results == [*told, OakHead(NEXT, 7, False)]
-    assert end.asked(end.protocol.head(NEXT, 20)) == [*r(TWO), "h"]
-    end.primary.head(NEXT)
-    end.rig.settle()
-    assert end.results[-1].known
+    assert [each.known for each in end.results] == [False, False, True, True]
+    assert set(end.results) == {OakHead(NEXT, 7, False), OakHead(NEXT, 7, True)}
     assert not end.rig.delayed
+
+
+@pytest.mark.parametrize("have", [None, HEAD])
+def test_who_told_the_copys_head_here_has_shown_it(end: OakEnd, have: RecordId | None) -> None:
+    assert end.asked(end.protocol.head(have, 20)) == [], "the first answer was that head"
+    assert end.asked(end.protocol.head(HEAD, 20)) == ["h"]
+    end.primary.head(NEXT)
+    end.rig.settle()
+    assert end.results == [OakHead(HEAD, 7, True), OakHead(NEXT, 7, True)]
+
+
+def test_a_copy_of_what_was_told_to_it_all_the_same(end: OakEnd) -> None:
+    """With --accept-new-history: from then on it is a copy of this primary."""
+    end = OakEnd(Rig()).welcomed(NEXT)
+    end.asked(end.protocol.head(HEAD, 20))
+    end.primary.head(NEXT)
+    end.rig.settle()
+    assert not end.results[-1].known
+    assert end.asked(end.protocol.head(NEXT, 20)) == ["h"]
+    end.primary.head(HEAD)
+    end.rig.settle()
+    assert end.results[-1] == OakHead(HEAD, 7, True)
 
 
 def test_a_head_that_does_not_come(end: OakEnd) -> None:
