@@ -86,6 +86,8 @@ class Link:
         self.gives_blobs = False
         """Whether the master has a blob store: whether `blob` may be called."""
         self._held = False
+        self._seen = False
+        """Whether what came last was seen to be progress already."""
         self._limit = ReadLimit(clock, config.rate_limit, self._pause, self._resume)
         first, idle = config.deadline_answer, config.deadline_idle
         stall = config.deadline_write_stall
@@ -140,7 +142,10 @@ class Link:
         raise NotImplementedError
 
     def _progress(self) -> None:
-        """A piece of an answer came that was due."""
+        """A piece of an answer came that was due; of many read together, the first one counts."""
+        if self._seen and not self._first.running:
+            return
+        self._seen = True
         # A master that answers is alive; it reads on when it has answered enough.
         self._stalled.progress()
         if self._held:
@@ -171,6 +176,7 @@ class Link:
     def _count(self, size: int) -> None:
         """Count bytes that came."""
         self.received += size
+        self._seen = False
         self._first.moving()
         self._idle.moving()
         self._limit.read(size)

@@ -123,7 +123,8 @@ class Pull:
     def _answered(self, _: None) -> None:
         if self._finished:
             return
-        self._store()
+        if not self._transfer.expecting:
+            self._store()
         self._go_on()
 
     def _store(self) -> None:

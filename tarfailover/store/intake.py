@@ -50,7 +50,9 @@ def checked(arrival: Arrival) -> Incoming:
     bulk = is_bulk(segment)
     if not bulk:
         chunks = [b"".join(chunks)]
-    crc = _checksum(chunks)
+    crc = 0
+    for chunk in chunks:
+        crc = crc32(chunk, crc)
     if crc != announced or sum(map(len, chunks)) != length:
         raise FormatError(
             f"segment {text(segment)}: the checksum of its {length} bytes is {crc:08x}, "
@@ -65,13 +67,6 @@ def checked(arrival: Arrival) -> Incoming:
     except FormatError as error:
         raise error.within(f"segment {text(segment)}") from None
     return Incoming(segment, crc, generation, references, (), length, [data])
-
-
-def _checksum(chunks: Sequence[Buffer]) -> int:
-    crc = 0
-    for chunk in chunks:
-        crc = crc32(chunk, crc)
-    return crc
 
 
 def with_blobs(incoming: Incoming, read: blobids.Read) -> Incoming:

@@ -209,6 +209,11 @@ class Transfer:
         return not self._relist and bool(self._first or self._blocks)
 
     @property
+    def expecting(self) -> bool:
+        """Whether something was asked for and has not come."""
+        return bool(self._asked)
+
+    @property
     def _under_way(self) -> bool:
         return bool(self._asked or self._storing)
 

@@ -120,6 +120,8 @@ class StreamParser:
         self.size += len(view)
         found: list[Segment | Refusal] = []
         while view:
+            if self._item is None and not self._header:
+                view = _take_whole(view, found)
             if self._item is None:
                 view = self._feed_header(view)
             else:
@@ -161,6 +163,22 @@ class StreamParser:
             return Refusal(segment, crc, b"".join(chunks).decode("utf-8"))
         except UnicodeDecodeError as error:
             raise ProtocolError(f"the refusal of segment {text(segment)} is not UTF-8") from error
+
+
+def _take_whole(view: memoryview, found: list[Segment | Refusal]) -> memoryview:
+    """Put the segments that lie in `view` whole, from its beginning on, into `found`.
+
+    Returns what is left, which may begin with what is not usual.
+    """
+    at, end = 0, len(view)
+    while end - at > ITEM_HEADER:
+        segment, length, crc = _ITEM.unpack_from(view, at)
+        start = at + ITEM_HEADER
+        if not CRUMB <= length <= min(MAX_SEGMENT, end - start):
+            break
+        at = start + length
+        found.append(Segment(segment, crc, length, [view[start:at]]))
+    return view[at:]
 
 
 def _checked_size(segment: SegmentId, length: int) -> int:

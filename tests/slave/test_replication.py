@@ -36,6 +36,7 @@ from tarfailover.store.follower import Follower
 from tarfailover.store.snapshot import Position
 from tarfailover.store.state import NAME, SlaveState
 from tarfailover.store.writer import StoreWriter
+from tarfailover.sync import window
 from tarfailover.sync.segments import UNLISTED_TURNS
 from tarfailover.wire import messages as m
 
@@ -75,11 +76,14 @@ class Counted(list[bytes]):
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()
+        self.batches: list[int] = []
+        """How many came at a time."""
         taken = pull._take
 
         def take(receiver: object, batch: Sequence[object]) -> object:
             receipt = taken(receiver, batch)  # type: ignore[arg-type]
             self.extend(receipt.stored)
+            self.batches.append(len(receipt.stored))
             return receipt
 
         monkeypatch.setattr(pull, "_take", take)
@@ -113,6 +117,20 @@ def test_a_first_copy_and_what_comes_later(
     assert len(stored) == len(SAMPLES) + 1
     finish(slave, master)
     same_closure(store, tmp_path / "copy")
+
+
+def test_the_store_gets_whole_batches_however_small_the_answers_are(
+    rig: Rig, tmp_path: Path, stored: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "BATCH", 300_000)
+    monkeypatch.setattr(window, "REQUEST_BYTES", 50_000)
+    samples = large(20, 30_000)
+    master = served(rig, store_of(tmp_path / "large", samples))
+    slave = SlaveSide(rig, tmp_path / "copy").start()
+    assert slave.state == status.IN_SYNC
+    assert len(stored) == len(samples)
+    assert stored.batches == [10, 10, 1]
+    finish(slave, master)
 
 
 def test_requests_are_counted_in_windows_not_in_segments(
