@@ -146,7 +146,8 @@ class Secured(ProtocolWrapper):
         if not isinstance(reason.value, SSL.Error):
             why = reason.getErrorMessage()
             return ConnectionLostError(f"the connection ended in the TLS handshake: {why}")
-        return TlsError(words.failure(reason.value, self.factory.peer))
+        shown = self.transport.getHandle().get_certificate() is not None
+        return TlsError(words.failure(reason.value, self.factory.peer, shown=shown))
 
 
 def _version(connection: Any) -> str:

@@ -38,6 +38,8 @@ _ALERTS = {
     "protocol version": "speaks no version of TLS that we do; 1.2 is the least",
 }
 
+_REFUSED = "refused our certificate"
+
 _OURS = {
     "peer did not return a certificate": "{peer} showed no certificate; it needs one from a CA "
     "of tls_ca",
@@ -60,18 +62,29 @@ def fault(number: int, peer: str) -> str:
     return f"the certificate of {peer} {words.format(peer=peer)}"
 
 
-def failure(error: SSL.Error, peer: str) -> str:
-    """What an error of OpenSSL means; `peer` is ``the master`` or ``the slave``."""
+def failure(error: SSL.Error, peer: str, *, shown: bool) -> str:
+    """What an error of OpenSSL means; `peer` is ``the master`` or ``the slave``.
+
+    `shown` is whether there was a certificate of ours to refuse.
+    """
     reasons = _reasons(error)
     for reason in reasons:
         alert = reason.rpartition("alert ")[2]
         if "alert " in reason and alert in _ALERTS:
-            return f"{peer} {_ALERTS[alert]}"
+            return f"{peer} {_meant(alert, shown=shown)}"
         if reason in _OURS:
             return _OURS[reason].format(peer=peer)
         if reason in _NO_TLS:
             return f"{peer} does not speak TLS"
     return f"TLS with {peer} failed: {'; '.join(reasons) or 'no reason is known'}"
+
+
+def _meant(alert: str, *, shown: bool) -> str:
+    meant = _ALERTS[alert]
+    if meant.startswith(_REFUSED) and not shown:
+        # Java says so of the certificate that did not come.
+        return _ALERTS["certificate required"]
+    return meant
 
 
 def _reasons(error: SSL.Error) -> list[str]:

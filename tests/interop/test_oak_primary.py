@@ -132,6 +132,29 @@ def test_plain_text_is_no_success_where_the_primary_speaks_tls(peer: Peer, tmp_p
     assert "in sync" not in slave.output
 
 
+@pytest.mark.cell("an Oak primary without TLS, and a slave with it: a state, and nothing else")
+def test_tls_is_no_success_where_the_primary_speaks_plain_text(peer: Peer, tmp_path: Path) -> None:
+    quick = ("--tls-trust-anyone", "--deadline-tls-handshake", "1")
+    with (
+        peer.open(tmp_path / "store") as store,
+        following(store, tmp_path / "copy", *quick) as slave,
+    ):
+        slave.expect("stalled: .*tls-handshake")
+    assert "in sync" not in slave.output
+
+
+@pytest.mark.cell(
+    "an Oak primary that does not let our slave in: a state that says what to look at"
+)
+def test_who_is_not_let_in_is_told_where_to_look(peer: Peer, tmp_path: Path) -> None:
+    with (
+        peer.open(tmp_path / "store") as store,
+        following(store, tmp_path / "copy", ranges="10.0.0.1-10.0.0.2") as slave,
+    ):
+        slave.expect(r"stalled: .*primary\.allowed-client-ip-ranges")
+    assert "in sync" not in slave.output
+
+
 @pytest.mark.cell("an Oak primary with TLS and a certificate: followed")
 def test_over_tls_the_certificate_of_the_primary_is_verified(peer: Peer, tmp_path: Path) -> None:
     certs, copy = Certs(tmp_path / "certs"), tmp_path / "copy"
@@ -158,6 +181,7 @@ def test_binaries_come_before_the_head_that_needs_them(peer: Peer, tmp_path: Pat
             assert len(files(own)) == len(files(blobs)) > 0
             store.fill(nodes=40, kib=500, seed=2)
             store.checkpoint(name="nightly")
+            store.commit([["remove", "/content/run2"]])  # only the checkpoint has them (D3)
             wait_for(slave, store.head())
         expected = store.digest("/")
     assert [path.name for path in files(own)] == [path.name for path in files(blobs)]

@@ -30,13 +30,17 @@ def written_by_us(store: Path, seed: int) -> str:
 
 
 @pytest.mark.cell(
-    "our master, a store that we commit to, compact (full, tail), clean → Oak standby"
+    "our master, a store that we commit to, compact (full, tail), clean → Oak standby, our slave"
 )
 def test_a_store_of_ours_that_goes_on(peer: Peer, tmp_path: Path) -> None:
     """The standby cleans up after our compaction as after one of Oak's."""
-    store, theirs = tmp_path / "store", tmp_path / "theirs"
+    store, theirs, ours = tmp_path / "store", tmp_path / "theirs", tmp_path / "ours"
     head = written_by_us(store, 1)
-    with Daemon.master(store) as master, oak_standby(peer, theirs, master.port) as (copy, standby):
+    with (
+        Daemon.master(store) as master,
+        Daemon.slave(ours, master.port, *QUICK_SLAVE) as slave,
+        oak_standby(peer, theirs, master.port) as (copy, standby),
+    ):
         synced(copy, standby, head)
         synced(copy, standby, written_by_us(store, 2))
         assert main(["checkpoint", "create", "--lifetime", "1d", str(store)]) == 0
@@ -52,9 +56,13 @@ def test_a_store_of_ours_that_goes_on(peer: Peer, tmp_path: Path) -> None:
         synced(copy, standby, walked_by_us(store).head)
         after = copy.call("state")
         assert (after["generation"], after["full"]) == ("2", "1")
-        assert copy.digest() == digest_of(store)
+        has(slave, walked_by_us(store).head)
+        expected = digest_of(store)
+        assert copy.digest() == expected
+        slave.stop()
         master.stop()
-    lives_on(peer, theirs)
+    assert peer.digest(ours) == expected
+    assert lives_on(peer, theirs) == lives_on(peer, ours)
 
 
 @pytest.mark.cell("our master, a store that Oak writes, compacts, cleans → Oak standby, our slave")

@@ -8,12 +8,14 @@ import shutil
 import socket
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from daemons import LINE_SECONDS, Daemon
 from oak_build import Built
-from oak_links import QUICK_SLAVE, has, oak_standby, synced
+from oak_links import OAK_SLAVE, QUICK_SLAVE, has, oak_primary, oak_standby, synced
 from oak_peer import Peer
 from oak_vectors import EACH_ONCE
 from tls_made import NOW, Certs
@@ -71,75 +73,126 @@ def test_every_kind_of_store(peer: Peer, tmp_path: Path) -> None:
             assert mine.digest() == kept.sha256
 
 
-@pytest.mark.cell("our master with TLS → Oak standby with TLS")
+@pytest.mark.cell("our master with TLS → Oak standby with TLS, our slave, through one port")
 def test_secure_without_key_files(peer: Peer, tmp_path: Path) -> None:
-    """D11: a master makes a certificate on any Python; the standby trusts anyone."""
-    store = tmp_path / "a"
+    """D11: a master makes a certificate on any Python; whoever follows trusts anyone."""
+    store, ours = tmp_path / "a", tmp_path / "c"
     with peer.open(store) as original:
         original.fill(nodes=50)
-        head = original.head()
+        head, digest = original.head(), original.digest()
     (tmp_path / "StandbyStoreService.config").write_text('mode="primary"\nsecure=B"true"\n')
     with (
         Daemon.master(store, "--config", tmp_path / "StandbyStoreService.config") as master,
+        Daemon.slave(ours, master.port, *QUICK_SLAVE, "--tls-trust-anyone") as slave,
         oak_standby(peer, tmp_path / "b", master.port, secure="true") as (copy, standby),
     ):
         synced(copy, standby, head)
+        assert copy.digest() == digest
+        has(slave, head)
+        slave.stop()
+        master.stop()
+    assert peer.digest(ours) == digest
 
 
-@pytest.mark.cell("our master with client certificates → Oak standby, known by its subject")
-def test_client_certificates(
-    oak_built: Built, release: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """D10: `sslSubjectPattern` works, on any Java; D21: each side trusts the CA that it names."""
-    if release == "1.22":
-        pytest.skip("Oak 1.22 has no settings for certificates")
-    store = tmp_path / "a"
-    certs = Certs(tmp_path)
-    Authority(tmp_path / "good", NOW).init([], ["stranger"])
-    trust = tmp_path / "trust.p12"
+def trust_store(certs: Certs, folder: Path) -> Path:
+    """The CA in the form in which Java trusts it."""
+    store = folder / "trust.p12"
     keytool = shutil.which("keytool")
     assert keytool
     subprocess.run(
         [keytool, "-importcert", "-noprompt", "-alias", "ca", "-file", certs.path("good/ca.pem")]
-        + ["-keystore", str(trust), "-storetype", "PKCS12", "-storepass", "changeit"],
+        + ["-keystore", str(store), "-storetype", "PKCS12", "-storepass", "changeit"],
         check=True,
         capture_output=True,
         env={**os.environ},
     )
+    return store
+
+
+class Mutual(NamedTuple):
+    """An Oak that trusts our CA, a store that it wrote, and certificates."""
+
+    peer: Peer
+    certs: Certs
+    store: Path
+    head: str
+    digest: str
+
+    def shown(self, name: str) -> dict[str, str]:
+        """Options of Oak with which it shows the certificate of `name`."""
+        stem = f"good/{name}"
+        return {"key": self.certs.path(f"{stem}.key"), "chain": self.certs.path(f"{stem}.pem")}
+
+
+@pytest.fixture(scope="module")
+def mutual(
+    oak_built: Built, release: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mutual]:
+    """Oak's trust is that of its whole process."""
+    if release == "1.22":
+        pytest.skip("Oak 1.22 has no settings for certificates")
+    folder = tmp_path_factory.mktemp("mutual")
+    certs = Certs(folder)
+    Authority(folder / "good", NOW).init([], ["stranger"])
+    trust = trust_store(certs, folder)
     trusting = f"-Djavax.net.ssl.trustStore={trust} -Djavax.net.ssl.trustStorePassword=changeit"
-    monkeypatch.setenv("JAVA_TOOL_OPTIONS", trusting)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("JAVA_TOOL_OPTIONS", trusting)
+        peer = Peer(oak_built, release)
+    with peer:
+        with peer.open(folder / "a") as original:
+            original.fill(nodes=50)
+            head, digest = original.head(), original.digest()
+        yield Mutual(peer, certs, folder / "a", head, digest)
+        peer.finish()
+
+
+@pytest.mark.cell("our master with client certificates → Oak standby, known by its subject")
+def test_client_certificates(mutual: Mutual, tmp_path: Path) -> None:
+    """D10: `sslSubjectPattern` works, on any Java; D21: each side trusts the CA that it names."""
+    peer, certs = mutual.peer, mutual.certs
     (tmp_path / "StandbyStoreService.config").write_text(
         'mode="primary"\nsecure=B"true"\nsslValidateClient=B"true"\n'
         f'sslKeyFile="{certs.path("good/master.key")}"\n'
         f'sslChainFile="{certs.path("good/master.pem")}"\n'
         'sslSubjectPattern="CN\\=oak"\n'
     )
-    with Peer(oak_built, release) as peer:
-        with peer.open(store) as original:
-            original.fill(nodes=50)
-            head = original.head()
-        with Daemon.master(
-            *(store, "--config", tmp_path / "StandbyStoreService.config"),
-            *("--tls-ca", certs.path("good/ca.pem")),
-        ) as master:
+    secure = {"secure": "true", "timeout": 1500}
+    with Daemon.master(
+        *(mutual.store, "--config", tmp_path / "StandbyStoreService.config"),
+        *("--tls-ca", certs.path("good/ca.pem")),
+    ) as master:
+        oak, stranger = mutual.shown("oak"), mutual.shown("stranger")
+        with oak_standby(peer, tmp_path / "b", master.port, **secure, **oak) as (copy, standby):
+            synced(copy, standby, mutual.head)
+            assert copy.digest() == mutual.digest
+        master.expect("certificate of oak.*: connected")
+        with oak_standby(peer, tmp_path / "c", master.port, **secure, **stranger) as (
+            copy,
+            standby,
+        ):
+            standby.sync()
+            assert copy.head() != mutual.head
+        master.expect("has the subject 'CN=stranger', which does not match the pattern")
+        master.stop()
 
-            def shown(name: str) -> dict[str, str]:
-                stem = f"good/{name}"
-                return {"key": certs.path(f"{stem}.key"), "chain": certs.path(f"{stem}.pem")}
 
-            with oak_standby(peer, tmp_path / "b", master.port, secure="true", **shown("oak")) as (
-                copy,
-                standby,
-            ):
-                synced(copy, standby, head)
-            master.expect("certificate of oak.*: connected")
-            with oak_standby(
-                peer, tmp_path / "c", master.port, secure="true", timeout=1500, **shown("stranger")
-            ) as (copy, standby):
-                standby.sync()
-                assert copy.head() != head
-            master.expect("has the subject 'CN=stranger', which does not match the pattern")
-        peer.finish()
+@pytest.mark.cell("an Oak primary that demands client certificates → our slave")
+def test_an_oak_primary_that_demands_a_certificate(mutual: Mutual, tmp_path: Path) -> None:
+    certs, copy = mutual.certs, tmp_path / "copy"
+    demanding = {"secure": "true", "validate": "true", **mutual.shown("master")}
+    options = (*OAK_SLAVE, "--tls-ca", certs.path("good/ca.pem"))
+    own = mutual.shown("oak")
+    with mutual.peer.open(mutual.store) as live, oak_primary(live, **demanding) as port:
+        with Daemon.slave(copy, port, *options) as slave:
+            slave.expect("failed: the master demands a client certificate; set tls_certificate")
+            slave.stop()
+        assert "in sync" not in slave.output
+        showing = ("--tls-certificate", own["chain"], "--tls-key", own["key"])
+        with Daemon.slave(copy, port, *options, *showing) as slave:
+            has(slave, mutual.head)
+            slave.stop()
+    assert mutual.peer.digest(copy) == mutual.digest
 
 
 @pytest.mark.cell("our master with a private blob store → Oak standby")
@@ -164,7 +217,7 @@ def test_a_head_is_waited_for(peer: Peer, tmp_path: Path) -> None:
     store = tmp_path / "a"
     with peer.open(store) as original:
         original.fill(nodes=50)
-        head = original.head()
+        head, digest = original.head(), original.digest()
     (store / "journal.log").rename(tmp_path / "journal.log")
     with (
         Daemon.master(store) as master,
@@ -177,6 +230,7 @@ def test_a_head_is_waited_for(peer: Peer, tmp_path: Path) -> None:
         (tmp_path / "journal.log").rename(store / "journal.log")
         assert running.result()["failed"] == "0"
         assert copy.head() == head
+        assert copy.digest() == digest
 
 
 class Watched:
