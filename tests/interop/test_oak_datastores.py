@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from daemons import Daemon
-from oak_content import digest_of
+from oak_content import digest_of, lives_on, walked_by_us
 from oak_links import OAK_SLAVE, QUICK_SLAVE, has, oak_primary, oak_standby, synced
 from oak_peer import Peer, until
 
+from tarfailover.cli import main
 from tarfailover.store.blobs import open_blob_store
 
 pytestmark = pytest.mark.interop
@@ -122,3 +123,29 @@ def test_our_slave_is_killed_among_the_binaries(peer: Peer, tmp_path: Path) -> N
         expected = live.digest()
     assert binaries(own) == binaries(top)
     assert digest_of(copy, own) == expected == peer.digest(copy, blobs=own)
+
+
+@pytest.mark.cell("private data stores: store of ours → our master → Oak standby, our slave")
+def test_a_store_and_a_data_store_of_ours(peer: Peer, tmp_path: Path) -> None:
+    """Oak brings the binaries that we stored, and it goes on in both copies."""
+    store, theirs, ours = (tmp_path / name for name in ("store", "theirs", "ours"))
+    own, last, copied = (tmp_path / f"{name}-blobs" for name in ("own", "last", "copied"))
+    sample = ["sample", "--nodes", "60", "--binary-kib", "40", "--blob-store", str(own)]
+    assert main([*sample, "--blob-store-kind", "file", str(store)]) == 0
+    with (
+        Daemon.master(store, "--blob-store", own) as master,
+        Daemon.slave(ours, master.port, *QUICK_SLAVE, "--blob-store", copied) as slave,
+        oak_standby(peer, theirs, master.port, last) as (copy, standby),
+    ):
+        synced(copy, standby, walked_by_us(store, own).head)
+        assert main([*sample, "--append", "--seed", "2", str(store)]) == 0
+        head = walked_by_us(store, own).head
+        synced(copy, standby, head)
+        has(slave, head)
+        expected = digest_of(store, own)
+        assert copy.digest() == expected
+        slave.stop()
+        master.stop()
+    assert binaries(copied) == binaries(own) >= binaries(last) > set()
+    assert peer.digest(ours, blobs=copied) == expected
+    assert lives_on(peer, theirs, blobs=last) == lives_on(peer, ours, blobs=copied)

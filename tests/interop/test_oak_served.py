@@ -99,6 +99,37 @@ def test_a_living_store_for_both(peer: Peer, tmp_path: Path) -> None:
     assert lives_on(peer, theirs) == lives_on(peer, ours)
 
 
+@pytest.mark.cell("kill -9 of the Oak that writes our master's store, and the next one on it")
+def test_the_oak_below_our_master_is_killed(peer: Peer, another_peer: Peer, tmp_path: Path) -> None:
+    """Who follows has a whole head meanwhile, and goes on with what the next Oak recovers."""
+    store, theirs, ours = tmp_path / "store", tmp_path / "theirs", tmp_path / "ours"
+    live = another_peer.open(store)
+    live.fill(seed=1, nodes=60, kib=40)
+    with (
+        Daemon.master(store) as master,
+        Daemon.slave(ours, master.port, *QUICK_SLAVE) as slave,
+        oak_standby(peer, theirs, master.port) as (copy, standby),
+    ):
+        synced(copy, standby, live.head())
+        before = set(store.glob("*.tar"))
+        live.begin("fill", seed=2, nodes=100, kib=100, times=50)
+        until(lambda: set(store.glob("*.tar")) > before, "Oak begins a tar")
+        another_peer.kill()
+        assert standby.sync() == 0
+        copy.digest()  # raises if anything is missing
+        with peer.open(store) as again:
+            again.compact("full")
+            head = again.fill(seed=99, nodes=20)["head"]
+            synced(copy, standby, head)
+            has(slave, head)
+            expected = again.digest()
+        assert copy.digest() == expected
+        slave.stop()
+        master.stop()
+    assert digest_of(ours) == expected
+    sound(ours)
+
+
 @pytest.mark.cell("kill -9 of Oak's standby in the middle of a copy from our master")
 def test_oaks_standby_is_killed_and_goes_on(peer: Peer, another_peer: Peer, tmp_path: Path) -> None:
     store, theirs = tmp_path / "store", tmp_path / "theirs"
