@@ -32,7 +32,8 @@ class Tables:
     """What was learned and is not all stored, so that the next connection need not ask again.
 
     Long chains are learned one round trip after the other: a line that breaks before the end
-    would never get there. What a segment refers to never changes.
+    would never get there. What a segment refers to never changes; but nothing proves what was
+    told, so it is forgotten once something of it cannot be had.
     """
 
     def __init__(self) -> None:
@@ -50,7 +51,7 @@ class Tables:
         return self._tables.get(segment)
 
     def clear(self) -> None:
-        """All is stored."""
+        """All is stored, or not all is true."""
         self._tables, self._count = {}, 0
 
 
@@ -98,8 +99,8 @@ class Lesson:
 
     def learned(self, answer: ReferencesAnswer) -> None:
         """What a segment refers to; raises ProtocolError."""
-        self._tables.keep(answer.segment, answer.references)
         self._closure.learned(answer.segment, answer.references)
+        self._tables.keep(answer.segment, answer.references)
 
     def _looked_up(self, lacking: bytes, found: list[SegmentId]) -> None:
         lacks = [lacking[at : at + 16] for at in range(0, len(lacking), _ITEM)]

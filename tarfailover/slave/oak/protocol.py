@@ -200,7 +200,14 @@ class OakProtocol(Link, Protocol):
         self._push()
 
     def _no_segment(self, segment: SegmentId) -> None:
-        raise PeerError(ErrorCode.SEGMENT_GONE, _gone(segment))
+        raise PeerError(ErrorCode.SEGMENT_GONE, self._gone(segment))
+
+    def _gone(self, segment: SegmentId) -> str:
+        # Perhaps it never was, and what was told of it is wrong.
+        self._memory.tables.clear()
+        return (
+            f"the primary has no segment {text(segment)}, which its head needs; was it compacted?"
+        )
 
     def get(self, ids: Sequence[SegmentId], on_item: OnItem) -> Deferred[None]:
         """As `Link.get`."""
@@ -221,7 +228,7 @@ class OakProtocol(Link, Protocol):
             give(Segment(answer.segment, crc, answer.length, answer.chunks))
 
         def gone(segment: SegmentId) -> None:
-            give(Refusal(segment, ErrorCode.SEGMENT_GONE, _gone(segment)))
+            give(Refusal(segment, ErrorCode.SEGMENT_GONE, self._gone(segment)))
 
         self._questions.fetch(Question(GetSegment(each), came, partial(gone, each)) for each in ids)
         self._push()
@@ -298,10 +305,6 @@ class OakProtocol(Link, Protocol):
             self.fail(error)
         except Exception:  # noqa: BLE001 - of whoever the answer was for: told, not lost
             self._unforeseen()
-
-
-def _gone(segment: SegmentId) -> str:
-    return f"the primary has no segment {text(segment)}, which its head needs; was it compacted?"
 
 
 def _anybody(told: RecordId, has_it: bool) -> bool:

@@ -243,6 +243,25 @@ def test_what_was_learned_of_a_chain_outlives_the_connection(rig: Rig, tmp_path:
     slave.stop()
 
 
+def test_what_is_told_wrong_once_is_not_believed_for_ever(rig: Rig, tmp_path: Path) -> None:
+    """Nothing but Snappy's checksum is around it: the next connection asks anew."""
+    served = Served(SAMPLES, head_in(TOP.segment))
+    lies = [leaf(1, [data_id(77), *TOP.references])]
+
+    class Wrong(ServingPrimary):
+        def references(self, sample: Sample) -> None:
+            """The first time, of the head's segment, something that there never was, too."""
+            wrong = lies.pop() if lies else sample
+            super().references(wrong._replace(segment=sample.segment))
+
+    rig.master = lambda: Wrong(served)
+    slave = SlaveSide(rig, tmp_path / "copy", dialect="oak").start()
+    assert slave.state == status.STALLED
+    rig.pass_time(20, step=0.5)
+    assert (slave.state, slave.head) == (status.IN_SYNC, served.head)
+    slave.stop()
+
+
 def test_what_is_kept_of_what_was_learned_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lesson, "MOST_KEPT", 5)
     tables = lesson.Tables()
