@@ -51,6 +51,8 @@ _COUNTS = struct.Struct(">II")
 _KINDS = bytes(range(0xA0, 0xC0))
 """What byte 8 of an id of a data or bulk segment can be."""
 _LONG = struct.Struct(">QHI")
+_CACHED_GENERATIONS = 64
+"""A store has few: they are not made anew for each segment."""
 _CACHED_TABLES = 512
 """Largest reference table with a precompiled struct: all of them take 4 MiB."""
 
@@ -95,10 +97,11 @@ def parse_header(data: bytes | memoryview, offset: int = 0, length: int | None =
     magic, version, full, zero, generation, refs, records, _ = _HEADER.unpack_from(data, offset)
     if magic != MAGIC:
         raise FormatError(f"segment magic is {bytes(magic)!r}, not {MAGIC!r}", offset)
+    tables_end = HEADER_SIZE + REFERENCE_SIZE * refs + RECORD_ENTRY_SIZE * records
     header = Header(version, _generation(version, full, generation, offset), refs, records)
     if size > MAX_SEGMENT or size % ALIGNMENT:
         raise FormatError(f"a data segment cannot be {size} bytes long", offset)
-    if refs > MAX_REFERENCES or header.tables_end > size:
+    if refs > MAX_REFERENCES or tables_end > size:
         raise FormatError(
             f"{refs} references and {records} records do not fit a segment of {size} bytes",
             offset + 14,
@@ -108,6 +111,7 @@ def parse_header(data: bytes | memoryview, offset: int = 0, length: int | None =
     return header
 
 
+@functools.lru_cache(maxsize=_CACHED_GENERATIONS)
 def _generation(version: int, full: int, generation: int, offset: int) -> Generation:
     if version == FORMAT_13:
         return Generation(generation, full & ~COMPACTED, bool(full & COMPACTED))

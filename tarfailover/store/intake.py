@@ -69,15 +69,18 @@ def checked(arrival: Arrival) -> Incoming:
     return Incoming(segment, crc, generation, references, (), length, [data])
 
 
+def mentions_blobs(incoming: Incoming) -> bool:
+    """Whether a segment may mention external blobs."""
+    return not is_bulk(incoming.segment) and segments.has_blob_ids(bytes(incoming.chunks[0]))
+
+
 def with_blobs(incoming: Incoming, read: blobids.Read) -> Incoming:
     """The segment with the external blob ids that it mentions; raises FormatError.
 
     `read` gives the segments to which it refers.
     """
-    if is_bulk(incoming.segment):
+    if not mentions_blobs(incoming):
         return incoming
     data = bytes(incoming.chunks[0])
-    if not segments.has_blob_ids(data):
-        return incoming
     blobs = blobids.mentioned(incoming.segment, data, incoming.references, read)
     return incoming._replace(blobs=blobs) if blobs else incoming

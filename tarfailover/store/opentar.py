@@ -15,6 +15,7 @@ from typing import NamedTuple
 from tarfailover.errors import StoreIOError
 from tarfailover.format import binrefs, graph, index, tar
 from tarfailover.format.binrefs import BinaryReferences
+from tarfailover.format.headers import segment_headers
 from tarfailover.format.index import IndexEntry
 from tarfailover.format.tar import BLOCK, TarName
 from tarfailover.ids import Generation, SegmentId
@@ -83,13 +84,18 @@ class OpenTar:
         buffers: list[Buffer] = []
         found: list[Scanned] = []
         at = self.size
-        for each in segments:
-            name = tar.segment_entry_name(each.segment, each.crc)
-            padding = bytes(tar.padded(each.length) - each.length)
-            buffers += [tar.encode_header(name, each.length, mtime), *each.chunks, padding]
-            entry = IndexEntry(each.segment, at + BLOCK, each.length, each.generation)
-            found.append(Scanned(entry, b"".join(each.references)))
-            at += BLOCK + each.length + len(padding)
+        names, crcs, _, _, _, lengths, _ = zip(*segments, strict=True)
+        headers = segment_headers(names, crcs, lengths, mtime)
+        for header, each in zip(headers, segments, strict=True):
+            segment, _, generation, references, _, length, chunks = each
+            buffers.append(header)
+            buffers += chunks
+            at += BLOCK
+            found.append(Scanned(IndexEntry(segment, at, length, generation), b"".join(references)))
+            at += length
+            if padding := -length % BLOCK:
+                buffers.append(bytes(padding))
+                at += padding
         self._dirty = True
         self._disk.write(self._fd, self.path, buffers, self.size)
         self.size = at
@@ -98,7 +104,8 @@ class OpenTar:
             self._started = at
         self.reader.extend(found)
         for each in segments:
-            self.mention(each.generation, each.segment, each.blobs)
+            if each.blobs:
+                self.mention(each.generation, each.segment, each.blobs)
         return [each.entry for each in found]
 
     def mention(self, generation: Generation, segment: SegmentId, blobs: Sequence[bytes]) -> None:

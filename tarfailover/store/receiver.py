@@ -14,7 +14,7 @@ import numpy as np
 
 from tarfailover.errors import FormatError
 from tarfailover.ids import RecordId, SegmentId, text
-from tarfailover.store.intake import Arrival, checked, with_blobs
+from tarfailover.store.intake import Arrival, checked, mentions_blobs, with_blobs
 from tarfailover.store.opentar import Incoming
 from tarfailover.store.writer import StoreWriter
 
@@ -41,6 +41,17 @@ class Receipt(NamedTuple):
     """Bytes of the segments that are kept until what they need has come."""
 
 
+class _Batch:
+    """Segments that came together."""
+
+    def __init__(self) -> None:
+        self.ready: dict[SegmentId, Incoming] = {}
+        """What can be stored, in order."""
+        self.absent: set[SegmentId] = set()
+        """What is referred to and neither stored nor ready."""
+        self.rejected: list[Rejection] = []
+
+
 class Receiver:
     """The slave's way into a store; one thread at a time may use it."""
 
@@ -61,51 +72,47 @@ class Receiver:
 
     def take(self, arrivals: Iterable[Arrival]) -> Receipt:
         """Verify `arrivals` and store what can be stored; raises StoreIOError."""
-        rejected: list[Rejection] = []
+        batch = _Batch()
         verified: list[Incoming] = []
         for arrival in arrivals:
             try:
                 verified.append(checked(arrival))
             except FormatError as error:
-                rejected.append((arrival.segment, str(error)))
-        ready, missing = self._sort(verified, rejected)
-        return self._store(ready, missing, rejected)
+                batch.rejected.append((arrival.segment, str(error)))
+        missing = self._sort(verified, batch)
+        return self._store(list(batch.ready.values()), missing, batch.rejected)
 
-    def _sort(
-        self, verified: Sequence[Incoming], rejected: list[Rejection]
-    ) -> tuple[list[Incoming], list[SegmentId]]:
-        """What can be stored now, in order; and what is missing for the rest."""
+    def _sort(self, verified: Sequence[Incoming], batch: _Batch) -> list[SegmentId]:
+        """Let pass what can be stored now, in order; what is missing for the rest."""
         references = set[SegmentId]().union(*[segment.references for segment in verified])
-        absent = set(self.writer.lacking(references))
-        ready: dict[SegmentId, Incoming] = {}
+        batch.absent = set(self.writer.lacking(references))
         missing: list[SegmentId] = []
         for segment in verified:
-            lacks = absent.intersection(segment.references).difference(ready)
-            if lacks:
+            if batch.absent.isdisjoint(segment.references):
+                self._release(segment, batch)
+            else:
+                lacks = batch.absent.intersection(segment.references)
                 self._keep(segment, lacks)
                 missing += lacks
-            else:
-                self._release(segment, ready, rejected)
-        return list(ready.values()), [m for m in missing if m not in ready]
+        return [each for each in missing if each not in batch.ready]
 
     def _keep(self, segment: Incoming, lacks: set[SegmentId]) -> None:
         self._waiting[segment.segment] = segment, lacks
         for each in lacks:
             self._needed_by.setdefault(each, []).append(segment.segment)
 
-    def _release(
-        self, segment: Incoming, ready: dict[SegmentId, Incoming], rejected: list[Rejection]
-    ) -> None:
+    def _release(self, segment: Incoming, batch: _Batch) -> None:
         """Let `segment` pass, and all that waited for it and for nothing else."""
         passing = [segment]
         while passing:
             each = passing.pop()
             self._waiting.pop(each.segment, None)
             # Only now is there all that it refers to, where long blob ids may lie.
-            whole = self._with_blobs(each, ready, rejected)
+            whole = self._with_blobs(each, batch.ready, batch.rejected)
             if whole is None:
                 continue
-            ready[each.segment] = whole
+            batch.ready[each.segment] = whole
+            batch.absent.discard(each.segment)
             for name in self._needed_by.pop(each.segment, ()):
                 if name in self._waiting:
                     waiter, lacks = self._waiting[name]
@@ -117,6 +124,8 @@ class Receiver:
         self, segment: Incoming, beside: Mapping[SegmentId, Incoming], rejected: list[Rejection]
     ) -> Incoming | None:
         """The segment with its blob ids, read from what is stored or `beside` it."""
+        if not mentions_blobs(segment):
+            return segment
 
         def read(wanted: SegmentId) -> bytes:
             near = beside.get(wanted)

@@ -144,12 +144,11 @@ def gone_with_oak(writer: StoreWriter) -> list[SegmentId]:
     return gone
 
 
-def as_it_comes(
-    self: Receiver, verified: Sequence[Incoming], rejected: Any
-) -> tuple[list[Incoming], list[SegmentId]]:
+def as_it_comes(self: Receiver, verified: Sequence[Incoming], batch: Any) -> list[SegmentId]:
     """Plant: what came is stored, whatever it refers to."""
-    del self, rejected
-    return list(verified), []
+    del self
+    batch.ready = {each.segment: each for each in verified}
+    return []
 
 
 @BOTH
