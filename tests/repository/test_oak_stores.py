@@ -5,6 +5,7 @@ Each store tells its content digest as Oak itself computed it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -12,6 +13,8 @@ from random import Random
 import pytest
 from copies import same, sound
 from links import Rig
+from oak_build import RELEASES
+from oak_recipes import RECIPES, shown
 from oak_vectors import DATASTORE, EACH_ONCE, EXTERNAL, HOME, INTERNAL, STORES, OakStore
 from sides import SlaveSide, served
 
@@ -54,6 +57,16 @@ def test_every_store_is_there_and_all_are_small() -> None:
     zips = {path.stem: path.stat().st_size for path in HOME.glob("*.zip")}
     assert zips.keys() == {store.name for store in STORES}
     assert sum(zips.values()) < LARGEST
+
+
+def test_each_store_tells_the_command_and_the_steps_that_made_it() -> None:
+    """Those of the recipes as they are now: `scripts/vectors NAME` makes the same again."""
+    told = json.loads((HOME / "stores.json").read_text())
+    for name, each in told.items():
+        assert each["command"] == f"scripts/vectors {name}"
+        assert each["steps"] == shown(RECIPES[name.partition("-")[2]]), name
+        assert len(each["sha256"]) == 64
+    assert len(told) == len(RELEASES) * len(RECIPES)
 
 
 def test_the_content_is_what_oak_found(oak_store: OakStore, tmp_path: Path) -> None:

@@ -192,6 +192,8 @@ class Flow:
         self._pair = pair
         self._source = source
         self._target = target
+        self.passed = 0
+        """Bytes that came from the source."""
         self._seen = 0
         self._skip = 0
         self._dead = False
@@ -202,6 +204,7 @@ class Flow:
 
     def data(self, data: bytes) -> None:
         """Bytes came from the source."""
+        self.passed += len(data)
         if self._dead:
             return
         if not self._pair.proxy.encrypted:

@@ -58,9 +58,9 @@ from tarfailover.store.state import SlaveState
 
 PLAIN_LINK, TLS_LINK, ZSTD_LINK, TLS_ZSTD_LINK = "plain", "TLS", "zstd", "TLS+zstd"
 TOKEN_LINK = "TLS+token"
-BLOBS_LINK = "binaries"
+BLOBS_LINK, OAK_LINK = "binaries", "oak"
 """Kinds of links. With a token the slave shows no certificate, in all other TLS it does. The last
-one brings external binaries too, behind the segments."""
+two bring external binaries too, behind the segments, and the last one speaks Oak's dialect."""
 
 WELL = (status.CONNECTING, status.SYNCING, status.IN_SYNC)
 WINDOW = 100_000
@@ -130,6 +130,8 @@ class Setup(NamedTuple):
     def settings(self, link: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Of the master and of the slave of a kind of link."""
         both = {"compression": "zstd" if link in (ZSTD_LINK, TLS_ZSTD_LINK) else "none"}
+        if link == OAK_LINK:
+            return both, {**both, "dialect": "oak"}
         if not encrypted(link):
             return both, both
         ca = {"tls_ca": self.certs.path("good/ca.pem")}
@@ -142,7 +144,12 @@ class Setup(NamedTuple):
 
 def encrypted(link: str) -> bool:
     """Whether a kind of link uses TLS."""
-    return link not in (PLAIN_LINK, ZSTD_LINK)
+    return link not in (PLAIN_LINK, ZSTD_LINK, OAK_LINK)
+
+
+def mentions(link: str) -> bool:
+    """Whether a kind of link brings binaries."""
+    return link in (BLOBS_LINK, OAK_LINK)
 
 
 class FaultyRig(Rig):
@@ -203,18 +210,18 @@ class World:
     def __init__(
         self, directory: Path, setup: Setup, link: str, strike: Strike | None = None
     ) -> None:
-        self.store, self.copy = directory / "master", directory / "slave"
+        self.store, self.copy, self.link = directory / "master", directory / "slave", link
         self.blobs: BlobStore | None = None
         """The slave's, if there are external binaries."""
-        shutil.copytree(setup.mentioning if link == BLOBS_LINK else setup.store, self.store)
+        shutil.copytree(setup.mentioning if mentions(link) else setup.store, self.store)
         self.rig = FaultyRig()
         ours, theirs = setup.settings(link)
-        if link == BLOBS_LINK:
+        if mentions(link):
             self.blobs = BlobStore(directory / "blobs", DATA_STORE)
             ours = {**ours, "blob_store": str(setup.blobs.path)}
             theirs = {**theirs, "blob_store": str(self.blobs.path)}
         self.master = MasterSide(self.rig, self.store, **ours)
-        self.master.factory.blobs = setup.blobs if link == BLOBS_LINK else None
+        self.master.factory.blobs = setup.blobs if mentions(link) else None
         self.security: MasterSecurity | None = None
         if encrypted(link):
             config = MasterConfig(store=self.store, **ours)
@@ -283,9 +290,8 @@ class World:
         """All that the copy has is the master's, and every head that it names is whole."""
         if not (self.copy / lines.NAME).exists():
             return
-        true = lines.parse((self.store / lines.NAME).read_bytes())
-        mine = lines.parse((self.copy / lines.NAME).read_bytes())
-        assert set(mine) <= set(true), "a line in the journal that the master never wrote"
+        true, mine = (self._lines(each) for each in (self.store, self.copy))
+        assert mine <= true, "a line in the journal that the master never wrote"
         every_head_is_whole(self.copy)
         if self.blobs is not None:
             for each in map(self.blobs.parse, map(id_of, BINARIES)):
@@ -294,6 +300,11 @@ class World:
         state = SlaveState.load(self.copy)
         assert state is not None
         assert (state.epoch, state.repository) == (0, ""), "a lie about the master is kept"
+
+    def _lines(self, store: Path) -> set[Any]:
+        found = lines.parse((store / lines.NAME).read_bytes())
+        # Oak's dialect does not tell the time of a head.
+        return {each.head if self.link == OAK_LINK else each for each in found}
 
     def objects(self) -> list[Any]:
         """What must not outlive the cell."""
