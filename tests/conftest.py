@@ -13,6 +13,7 @@ import pytest
 import pytest_twisted
 from hypothesis import HealthCheck, settings
 from leaks import Leftovers
+from links import Rig
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.protocol import Factory
@@ -53,6 +54,12 @@ def fixture_store(tmp_path: Path) -> Callable[[str], Path]:
         return store
 
     return unzip
+
+
+@pytest.fixture
+def rig() -> Rig:
+    """A clock, threads and connections in memory that do what the test says."""
+    return Rig()
 
 
 @pytest.fixture

@@ -24,11 +24,6 @@ SAMPLES = chain(4)
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
-@pytest.fixture
 def log() -> Iterator[list[str]]:
     """What is logged, line by line."""
     lines: list[str] = []

@@ -30,11 +30,6 @@ from tarfailover.store.writer import StoreWriter
 pytestmark = pytest.mark.load
 
 
-@pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
 class Compacted:
     """An Oak primary, and a slave of it: each generation has 40 KB of its own, 40 KB stay."""
 

@@ -34,11 +34,6 @@ NONE_SUCH = data_id(999)
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
-@pytest.fixture
 def master(rig: Rig, tmp_path: Path) -> Iterator[MasterSide]:
     side = MasterSide(rig, store_of(tmp_path / "store", SAMPLES))
     yield side

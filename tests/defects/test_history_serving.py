@@ -42,11 +42,6 @@ GIB = 2**30
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
-@pytest.fixture
 def master(rig: Rig, tmp_path: Path) -> Iterator[MasterSide]:
     side = MasterSide(rig, store_of(tmp_path / "store", SAMPLES))
     yield side

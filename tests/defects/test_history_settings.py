@@ -39,11 +39,6 @@ TOP = leaf(1, [BLOCK.segment])
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> Path:
     return store_of(tmp_path / "store", SAMPLES)
 

@@ -43,11 +43,6 @@ TOP = SAMPLES[-1]
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
-@pytest.fixture
 def served(rig: Rig) -> Served:
     return serving(rig, SAMPLES)
 

@@ -43,11 +43,6 @@ HEAD = head_in(SAMPLES[-1].segment)
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> Path:
     return store_of(tmp_path / "store", SAMPLES)
 

@@ -52,11 +52,6 @@ from tarfailover.wire.messages import HeadIs
 pytestmark = pytest.mark.load
 
 
-@pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
 # the same records, and no others
 
 

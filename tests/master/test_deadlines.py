@@ -24,11 +24,6 @@ HEAD = head_in(SAMPLES[-1].segment)
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
-@pytest.fixture
 def log() -> Iterator[list[str]]:
     """What is logged, line by line."""
     lines: list[str] = []

@@ -24,11 +24,6 @@ NEW = chain(3, first=50)
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
-@pytest.fixture
 def master(rig: Rig, tmp_path: Path) -> Iterator[MasterSide]:
     side = MasterSide(rig, store_of(tmp_path / "store", SAMPLES))
     held = side.holders

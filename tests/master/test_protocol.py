@@ -27,11 +27,6 @@ HEAD = head_in(SAMPLES[-1].segment)
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
-@pytest.fixture
 def master(rig: Rig, tmp_path: Path) -> Iterator[MasterSide]:
     side = MasterSide(rig, store_of(tmp_path / "store", SAMPLES))
     held = side.holders

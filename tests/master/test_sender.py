@@ -34,11 +34,6 @@ SIZE = sum(len(each.data) + 24 for each in SAMPLES)
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> Path:
     return store_of(tmp_path / "store", SAMPLES)
 

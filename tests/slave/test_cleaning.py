@@ -76,11 +76,6 @@ class Compacting:
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> Compacting:
     return Compacting(tmp_path / "master")
 

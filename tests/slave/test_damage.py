@@ -39,11 +39,6 @@ FLIP_EVERY = 41
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> Path:
     return make_store(tmp_path / "store", {TAR: SAMPLES}, [HEAD.segment])
 

@@ -24,11 +24,6 @@ NEW = leaf(50, [SAMPLES[0].segment])
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
-@pytest.fixture
 def master(rig: Rig, tmp_path: Path) -> MasterSide:
     return served(rig, make_store(tmp_path / "store", {TAR: SAMPLES}, [HEAD.segment]))
 

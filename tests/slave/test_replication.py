@@ -50,11 +50,6 @@ HEAD = head_in(SAMPLES[-1].segment)
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> Path:
     return make_store(tmp_path / "store", {TAR: SAMPLES}, [HEAD.segment])
 

@@ -27,11 +27,6 @@ HOUR = 3600.0
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> Path:
     return small_store(tmp_path / "store")
 

@@ -77,11 +77,6 @@ CODES = {
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
-@pytest.fixture
 def master(rig: Rig, tmp_path: Path) -> MasterSide:
     return served(rig, make_store(tmp_path / "store", {TAR: SAMPLES}, [HEAD.segment]))
 

@@ -28,11 +28,6 @@ SETTINGS = {"deadline_progress": SECONDS, "interval": 2.0, "poll_wait": 5.0}
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> Path:
     return make_store(tmp_path / "store", {TAR: SAMPLES}, [HEAD.segment])
 

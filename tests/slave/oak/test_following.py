@@ -27,11 +27,6 @@ SAMPLES.append(TOP)
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
-@pytest.fixture
 def served(rig: Rig) -> Served:
     served = Served(SAMPLES, head_in(TOP.segment))
     rig.master = served.primary
