@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from copies import sound
 from daemons import Daemon
-from oak_content import digest_of, free_port, lives_on
+from oak_content import digest_of, lives_on
 from oak_links import OAK_SLAVE, QUICK_SLAVE, has, oak_primary, oak_standby, synced
 from oak_peer import Peer
 
@@ -74,40 +74,3 @@ def test_oak_lives_on_in_the_copy_of_its_primary_and_serves_it(peer: Peer, tmp_p
             has(slave, promoted.head())
             slave.stop()
     assert digest_of(ours) == expected
-
-
-@pytest.mark.cell("kill -9 of an Oak primary in the middle of a copy by our slave")
-def test_an_oak_primary_is_killed_and_the_slave_goes_on(
-    peer: Peer, another_peer: Peer, tmp_path: Path
-) -> None:
-    """With the next Oak on the same store the slave has the rest."""
-    store, copy, port = tmp_path / "store", tmp_path / "copy", free_port()
-    live = another_peer.open(store)
-    live.fill(seed=1, nodes=300, kib=300)
-    live.primary(port)
-    with Daemon.slave(copy, port, *OAK_SLAVE, "--rate-limit", "1MiB") as slave:
-        slave.expect("syncing")  # which takes some seconds
-        another_peer.kill()
-        slave.expect("stalled")
-        assert "is durable" not in slave.output
-        with peer.open(store) as again, again.primary(port):
-            head = again.head()
-            has(slave, head)
-            slave.stop()
-            expected = again.digest()
-    sound(copy)
-    assert digest_of(copy) == expected
-
-
-@pytest.mark.cell("Oak primary with its own certificate → our slave with TLS")
-def test_a_primary_that_made_its_certificate_itself(peer: Peer, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    with peer.open(tmp_path / "store") as live:
-        live.fill(seed=1, nodes=20)
-        with (
-            oak_primary(live, secure="true") as port,
-            Daemon.slave(copy, port, *OAK_SLAVE, "--tls-trust-anyone") as slave,
-        ):
-            has(slave, live.head())
-            slave.stop()
-        assert digest_of(copy) == live.digest()

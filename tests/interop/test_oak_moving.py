@@ -14,8 +14,18 @@ from oak_peer import Peer, Store, until
 
 pytestmark = pytest.mark.interop
 
-SLOW = ("--rate-limit", "768KiB")
-"""So that the copy takes some seconds."""
+
+class Limit:
+    """Keeps a copy slow until all that is to happen meanwhile has happened."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._settings = folder / "limit.config"
+        self._settings.write_text(f'{name}="64KiB"\n')
+        self.option = ("--config", self._settings)
+
+    def lift(self, of: Daemon) -> None:
+        self._settings.write_text("")
+        of.signal(signal.SIGHUP)
 
 
 def filled(store: Store) -> None:
@@ -39,10 +49,12 @@ def test_the_primary_cleans_up_under_our_first_copy(peer: Peer, tmp_path: Path, 
     with peer.open(store) as live:
         filled(live)
         first = live.head()
-        options = (*OAK_SLAVE, *SLOW, *ahead)
+        limit = Limit(tmp_path, "rate.limit")
+        options = (*OAK_SLAVE, *limit.option, *ahead)
         with oak_primary(live) as port, Daemon.slave(copy, port, *options) as slave:
             slave.expect("syncing")
             compact_twice(live)
+            limit.lift(slave)
             if asked == "all":
                 has(slave, first)
             else:
@@ -59,13 +71,12 @@ def test_the_primary_cleans_up_under_our_first_copy(peer: Peer, tmp_path: Path, 
 def test_oak_cleans_up_under_first_copies_from_our_master(peer: Peer, tmp_path: Path) -> None:
     """What they began with is pinned: the runs succeed with the head that they were told."""
     store, theirs, ours = (tmp_path / name for name in ("store", "theirs", "ours"))
-    settings = tmp_path / "master.config"
-    settings.write_text('rate.limit.client="64KiB"\n')
+    limit = Limit(tmp_path, "rate.limit.client")
     with peer.open(store) as live:
         filled(live)
         first = live.head()
         with (
-            Daemon.master(store, "--config", settings) as master,
+            Daemon.master(store, *limit.option) as master,
             Daemon.slave(ours, master.port, *QUICK_SLAVE) as slave,
             oak_standby(peer, theirs, master.port) as (copy, standby),
         ):
@@ -77,8 +88,7 @@ def test_oak_cleans_up_under_first_copies_from_our_master(peer: Peer, tmp_path: 
             # Oak does so every five seconds.
             until(lambda: not before <= set(store.glob("*.tar")), "Oak deletes tars")
             assert not running.done
-            settings.write_text("")
-            master.signal(signal.SIGHUP)
+            limit.lift(master)
             assert running.result()["failed"] == "0"
             assert copy.head() == first
             has(slave, first)

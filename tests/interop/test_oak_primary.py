@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from copies import sound
 from daemons import Daemon
 from oak_content import free_port
 from oak_peer import Peer, Store
@@ -108,6 +109,7 @@ def test_it_goes_on_when_the_primary_was_killed(
         with peer.open(tmp_path / "store") as again, again.primary(port):
             wait_for(slave, head)
             slave.stop()
+    sound(copy)
     assert peer.digest(copy) == expected
 
 
