@@ -94,3 +94,33 @@ def test_there_and_back_again(peer: Peer, tmp_path: Path) -> None:
             expected = live.digest()
         sound(copy)
         assert digest_of(copy) == expected == peer.digest(copy)
+
+
+@pytest.mark.cell("promotion with private data stores: each side goes on with those that it has")
+def test_with_private_data_stores(peer: Peer, tmp_path: Path) -> None:
+    """Our slave's becomes Oak's own; then Oak's own becomes our slave's, and Oak's again."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    mine, its = tmp_path / "old-blobs", tmp_path / "new-blobs"
+    with peer.open(old, blobs=mine) as live:
+        live.fill(seed=1, nodes=40, kib=60)
+        live.checkpoint(creator="test")
+        live.commit([["remove", "/content/run1/part0"]])  # the checkpoint still has them
+        with (
+            Daemon.master(old, "--blob-store", mine) as master,
+            Daemon.slave(new, master.port, *QUICK_SLAVE, "--blob-store", its) as slave,
+        ):
+            has(slave, live.head())
+            slave.stop()
+            master.stop()
+    with peer.open(new, blobs=its) as promoted, oak_primary(promoted) as port:
+        promoted.fill(seed=2, nodes=40, kib=60)
+        with Daemon.slave(old, port, *OAK_SLAVE, "--blob-store", mine) as back:
+            has(back, promoted.head())
+            has(back, promoted.compact("full")["head"])
+            back.stop()
+        expected = promoted.digest()
+    sound(old)
+    assert digest_of(old, mine) == expected
+    with peer.open(old, blobs=mine) as again:
+        assert again.digest() == expected
+        again.fill(seed=3, nodes=20, kib=60)
