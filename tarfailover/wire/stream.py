@@ -117,17 +117,25 @@ class StreamParser:
     def feed(self, piece: Piece) -> Sequence[Segment | Refusal]:
         """The items that `piece` completes."""
         view = memoryview(piece)
-        self.size += len(view)
+        at, end = 0, len(view)
+        self.size += end
         found: list[Segment | Refusal] = []
-        while view:
-            if self._item is None and not self._header:
-                view = _take_whole(view, found)
-            if self._item is None:
-                view = self._feed_header(view)
+        while at < end:
+            if self._item is not None:
+                begin, at = at, min(end, at + self._missing)
+                self._keep(view[begin:at])
+                self._missing -= at - begin
+            elif self._header or end - at < ITEM_HEADER:
+                at = self._feed_header(view, at)
             else:
-                chunk, view = view[: self._missing], view[self._missing :]
-                self._keep(chunk)
-                self._missing -= len(chunk)
+                segment, length, crc = _ITEM.unpack_from(view, at)
+                at += ITEM_HEADER
+                if CRUMB <= length <= MAX_SEGMENT and length <= end - at:
+                    # Most small segments lie in one piece: they need no more than this.
+                    found.append(Segment(segment, crc, length, [view[at : at + length]]))
+                    at += length
+                    continue
+                self._begin(segment, length, crc)
             if self._item is not None and not self._missing:
                 found.append(self._complete(*self._item))
         return found
@@ -137,15 +145,18 @@ class StreamParser:
         if self._item is not None or self._header:
             raise ProtocolError("a stream ended in the middle of a segment")
 
-    def _feed_header(self, view: memoryview) -> memoryview:
-        needed = ITEM_HEADER - len(self._header)
-        self._header += view[:needed]
+    def _feed_header(self, view: memoryview, at: int) -> int:
+        """Go on with a header that is not all in one piece; returns where it went on to."""
+        stop = at + ITEM_HEADER - len(self._header)
+        self._header += view[at:stop]
         if len(self._header) == ITEM_HEADER:
-            segment, length, crc = _ITEM.unpack(self._header)
-            self._missing = _checked_size(segment, length)
-            self._header = b""
-            self._item = segment, length, crc
-        return view[needed:]
+            header, self._header = self._header, b""
+            self._begin(*_ITEM.unpack(header))
+        return stop
+
+    def _begin(self, segment: SegmentId, length: int, crc: int) -> None:
+        self._missing = _checked_size(segment, length)
+        self._item = segment, length, crc
 
     def _keep(self, chunk: memoryview) -> None:
         if not self._chunks or len(chunk) >= CRUMB:
@@ -163,22 +174,6 @@ class StreamParser:
             return Refusal(segment, crc, b"".join(chunks).decode("utf-8"))
         except UnicodeDecodeError as error:
             raise ProtocolError(f"the refusal of segment {text(segment)} is not UTF-8") from error
-
-
-def _take_whole(view: memoryview, found: list[Segment | Refusal]) -> memoryview:
-    """Put the segments that lie in `view` whole, from its beginning on, into `found`.
-
-    Returns what is left, which may begin with what is not usual.
-    """
-    at, end = 0, len(view)
-    while end - at > ITEM_HEADER:
-        segment, length, crc = _ITEM.unpack_from(view, at)
-        start = at + ITEM_HEADER
-        if not CRUMB <= length <= min(MAX_SEGMENT, end - start):
-            break
-        at = start + length
-        found.append(Segment(segment, crc, length, [view[start:at]]))
-    return view[at:]
 
 
 def _checked_size(segment: SegmentId, length: int) -> int:
