@@ -21,6 +21,7 @@ pytestmark = pytest.mark.interop
 
 FAST = ("--dialect", "oak", "--interval", "0.2", "--retry-initial", "0.1")
 EDITS = {"nodes": 200, "kib": 40}
+RATIO = 1.5
 
 
 @contextmanager
@@ -68,9 +69,12 @@ def test_it_follows_a_primary_that_grows_and_compacts(peer: Peer, tmp_path: Path
             ):
                 step()
                 wait_for(slave, store.head())
+            slave.expect("cleanup for generation 3/2 compacted")
+            assert size(copy) <= RATIO * size(tmp_path / "store"), "it cleans up as Oak does"
         expected = store.digest("/")
     assert "diverged" not in slave.output
     assert peer.digest(copy) == expected
+    sound(copy)
 
 
 @pytest.mark.cell("an Oak primary: our slave killed in the middle, and started again")
@@ -204,6 +208,11 @@ def test_a_binary_that_the_primary_has_lost_is_named(peer: Peer, tmp_path: Path)
             wait_for(slave, store.head())
         expected = store.digest("/")
     assert peer.digest(copy, blobs=own) == expected
+
+
+def size(store: Path) -> int:
+    """Bytes of the tars."""
+    return sum(path.stat().st_size for path in store.glob("*.tar"))
 
 
 def files(blobs: Path) -> list[Path]:
