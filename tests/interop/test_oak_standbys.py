@@ -195,7 +195,7 @@ def test_an_oak_primary_that_demands_a_certificate(mutual: Mutual, tmp_path: Pat
     assert mutual.peer.digest(copy) == mutual.digest
 
 
-@pytest.mark.cell("our master with a private blob store → Oak standby")
+@pytest.mark.cell("our master with a private blob store → two Oak standbys at once")
 def test_binaries(peer: Peer, tmp_path: Path) -> None:
     """Files of a FileDataStore, one of several MiB, in chunks."""
     store, blobs = tmp_path / "a", tmp_path / "blobs-a"
@@ -205,10 +205,16 @@ def test_binaries(peer: Peer, tmp_path: Path) -> None:
         head, digest = original.head(), original.digest()
     with (
         Daemon.master(store, "--blob-store", blobs) as master,
-        oak_standby(peer, tmp_path / "b", master.port, tmp_path / "blobs-b") as (copy, standby),
+        oak_standby(peer, tmp_path / "b", master.port, tmp_path / "blobs-b") as (first, one),
+        oak_standby(peer, tmp_path / "c", master.port, tmp_path / "blobs-c") as (second, two),
     ):
-        synced(copy, standby, head)
-    assert peer.digest(tmp_path / "b", blobs=tmp_path / "blobs-b") == digest
+        running = two.begin("sync")
+        synced(first, one, head)
+        running.result()
+        synced(second, two, head)
+        master.stop()
+    for copy in ("b", "c"):
+        assert peer.digest(tmp_path / copy, blobs=tmp_path / f"blobs-{copy}") == digest
 
 
 @pytest.mark.cell("our master without a head yet → Oak standby waits, and is shown life")

@@ -13,7 +13,8 @@ import org.apache.jackrabbit.oak.segment.standby.server.StandbyServerSync;
  * <p>Options of both: {@code secure}; of releases that have them {@code key}, {@code chain}, {@code
  * password}, {@code validate} (of the primary) and {@code subject}. Of {@code primary STORE PORT}:
  * {@code ranges}, {@code chunk} (bytes of a piece of a binary). Of {@code standby STORE HOST PORT}:
- * {@code timeout} in ms, {@code clean=false}.
+ * {@code timeout} in ms, {@code clean=false}. Each standby has a spool folder of its own: those that
+ * share one, as all on a machine do by default, write the same binary into the same file.
  */
 final class Cold {
   private static final String CLIENT =
@@ -64,7 +65,7 @@ final class Cold {
     int port = Integer.parseInt(words.get(2));
     boolean clean = !"false".equals(words.option("clean"));
     int timeout = words.number("timeout", 20000);
-    File spool = new File(System.getProperty("java.io.tmpdir"));
+    File spool = store.spool();
     Class<?> builders = builderOfClients();
     if (builders == null) { // before 1.24 or so
       return new Standby(

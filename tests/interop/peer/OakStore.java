@@ -62,6 +62,11 @@ final class OakStore implements OakPeer.Served {
     return blobs == null ? builder : builder.withBlobStore(blobs);
   }
 
+  /** Where a standby with this store puts the binaries that are on their way. */
+  File spool() throws Exception {
+    return Files.createDirectories(directory.resolve("spool")).toFile();
+  }
+
   private static BlobStore blobs(OakPeer.Words words) {
     if (words.option("blocks") != null) {
       return new FileBlobStore(words.option("blocks"));
