@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import bench_processes as processes
 import bench_stores as stores
+from bench_ballast import Ballast
 from bench_processes import BenchError, Process, Usage
 from bench_stores import Made
 from rich.console import Console
@@ -70,26 +71,36 @@ class Plan:
     """How long slaves that are in sync are looked at: their master answers every 20 s."""
 
 
-def settle(target: Path, source: Path) -> None:
-    """Bring the machine into the same state before each run.
-
-    No target, nothing dirty, and the whole source in the page cache.
-    """
+def clear(target: Path) -> None:
+    """No target, and nothing dirty."""
     shutil.rmtree(target, ignore_errors=True)
     os.sync()
+
+
+def warm(source: Path, memory: Ballast) -> None:
+    """Bring the whole source into the page cache, and keep the memory for the copy.
+
+    Just before a copy begins: a machine may take away what was not used for some seconds.
+    """
     for path in source.iterdir():
         with path.open("rb", buffering=0) as file:
             while file.read(4 * stores.MIB):
                 pass
+    memory.fill()
 
 
 def copy_ours(served: Process, port: int, store: Made, target: Path, *more: str) -> Run:
     """A first copy by a slave with `more` options; raises BenchError unless it is all there."""
-    settle(target, store.directory)
+    clear(target)
     before = served.usage()
     options = ("--store", str(target), "--port", str(port), "--interval", "60", *more)
-    with processes.twistd("tarfailover-slave", *options) as slave:
+    with (
+        Ballast.held(target.parent, store.size) as memory,
+        processes.twistd("tarfailover-slave", *options) as slave,
+    ):
+        warm(store.directory, memory)
         ready = slave.line(processes.READY)
+        memory.drop()
         at_ready = slave.usage()
         durable = slave.line(processes.DURABLE)
         used, sent = slave.usage(), served.usage()
@@ -109,9 +120,12 @@ def copy_ours(served: Process, port: int, store: Made, target: Path, *more: str)
 
 def copy_rsync(served: Process, port: int, store: Made, target: Path) -> Run:
     """A first copy by rsync's client; raises BenchError unless it is the whole store."""
-    settle(target, store.directory)
-    before = served.usage()
-    client = processes.rsync_client(port, target)
+    clear(target)
+    with Ballast.held(target.parent, store.size) as memory:
+        warm(store.directory, memory)
+        before = served.usage()
+        memory.drop()
+        client = processes.rsync_client(port, target)
     with client, processes.Watch(client.pid) as far, processes.Watch(served.pid) as near:
         seconds = client.end() - client.started
         used = client.usage()

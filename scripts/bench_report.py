@@ -18,7 +18,9 @@ MIB = 1024 * 1024
 
 HOW = """\
 How it was measured: all over 127.0.0.1; both programs in turns, one copy each a round; before
-every copy the target is removed, nothing is dirty (sync), and the source is in the page cache.
+every copy the target is removed, nothing is dirty (sync), the source is in the page cache, and
+so is a file that gives its memory to the copy when that begins: on a virtual machine, memory that
+its host must give first costs whoever copies more than all else (scripts/bench_ballast.py).
 `seconds` is ours from when the slave has opened its directory and begins to connect until it
 says that the head is durable, and of rsync the whole client, which is up in a few milliseconds.
 `whole` counts ours from the start of the process, the start of Python and Twisted included.

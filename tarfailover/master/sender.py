@@ -31,7 +31,7 @@ BEAT = 5.0
 _PREFIX = 4
 READ_AHEAD = 2
 """Chunks in memory beside the one that the transport is sending."""
-PATIENT = 64
+PATIENT = 8
 """Chunks for which threads are used, after one that was not in the kernel's memory."""
 
 InThread = Callable[..., "Deferred[Any]"]
