@@ -148,7 +148,9 @@ class End:
     # what a protocol calls
 
     def write(self, data: bytes) -> None:
-        """Write; never blocks."""
+        """Write; never blocks. Nor does Twisted's transport take anything but bytes."""
+        if not isinstance(data, bytes):
+            raise TypeError(f"Data must be bytes, not {type(data).__name__}")
         if not self.connected or self.aborting:
             return
         self.pending += data
