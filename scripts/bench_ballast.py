@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+NAME = "ballast"
 PIECE = 4 * 1024 * 1024
 MORE = 1.2
 """Of the store: a copy also needs buffers."""
@@ -25,11 +26,16 @@ class Ballast:
         self._fd = fd
         self._size = size
 
+    @staticmethod
+    def remove(directory: Path) -> None:
+        """Remove the file; harmless if there is none."""
+        (directory / NAME).unlink(missing_ok=True)
+
     @classmethod
     @contextlib.contextmanager
     def held(cls, directory: Path, size: int) -> Iterator[Ballast]:
-        """Memory for a copy of `size` bytes, held by a file in `directory`, which stays there."""
-        fd = os.open(directory / "ballast", os.O_RDWR | os.O_CREAT)
+        """Memory for a copy of `size` bytes, held by a file in `directory`, for `remove`."""
+        fd = os.open(directory / NAME, os.O_RDWR | os.O_CREAT)
         ballast = cls(fd, int(size * MORE))
         try:
             ballast._grow()

@@ -248,6 +248,7 @@ def made(plan: Plan, kind: str, size: int) -> Iterator[Made]:
     """A store to copy, removed afterwards."""
     with scratch(plan, "source") as directory:
         yield stores.make(directory, kind, size)
+    Ballast.remove(plan.home)
 
 
 def calibrate(round_trip: float, bandwidth: float, size: int) -> float:
