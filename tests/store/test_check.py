@@ -19,6 +19,7 @@ from tarfailover.format.tar import TarName
 from tarfailover.ids import Generation, text
 from tarfailover.store import directory as directories
 from tarfailover.store.check import StoreCheck, tars
+from tarfailover.store.check import store as stores
 from tarfailover.store.durable import told
 from tarfailover.store.finding import FAULT, NOTE, Finding
 from tarfailover.store.writer import StoreWriter
@@ -546,6 +547,27 @@ def test_a_letter_whose_index_was_damaged_is_a_fault(tmp_path: Path) -> None:
     found = only_fault(directory)
     assert found.file == "data00000b.tar"
     assert "data00000a.tar counts instead" in found.what
+
+
+@pytest.mark.parametrize("written", [END, END - 300, INDEX + 600])
+def test_a_letter_that_is_being_closed_is_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    """A living Oak writes the index of what its cleanup made, right between two looks at it."""
+    closed = hm.closed_tar("data00000b.tar", PIECES)
+    tars = {NAME: hm.closed_tar(NAME, PIECES), "data00000b.tar": closed[:TRAILING]}
+    directory = hm.store(tmp_path / "store", tars, hm.line(HEAD))
+    look = stores._open
+
+    def meanwhile(path: Path) -> stores._View:
+        view = look(path)
+        (path / "data00000b.tar").write_bytes(closed[:written])
+        return view
+
+    monkeypatch.setattr(stores, "_open", meanwhile)
+    found = notes(directory)
+    assert [each.file for each in found] == ["data00000b.tar"]
+    assert "a cleanup is at work on it" in found[0].what
 
 
 def test_strange_names_are_notes(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from tarfailover.store.check import logs
 from tarfailover.store.check.content import ContentCheck
 from tarfailover.store.check.opentars import OpenTarCheck
 from tarfailover.store.check.tars import ClosedTarCheck, TarCheck
+from tarfailover.store.durable import told
 from tarfailover.store.finding import (
     FAULT,
     NOTE,
@@ -45,13 +46,22 @@ _END = 1024 * 1024
 """Bytes at the end of a superseded tar in which its index is looked for."""
 
 
+class _Loser(NamedTuple):
+    """A tar that does not count."""
+
+    name: TarName
+    size: int
+    """As it was found; -1 if it had vanished."""
+    winner: TarName
+    """The letter that counts."""
+
+
 class _View(NamedTuple):
     """The store as it was found."""
 
     snapshot: Snapshot
     journal_end: int
-    losers: list[tuple[TarName, TarName]]
-    """Tars that do not count, each with the letter that does."""
+    losers: list[_Loser]
 
 
 class StoreCheck:
@@ -91,20 +101,20 @@ class StoreCheck:
             snapshot.release()
 
     def _losers(self, view: _View) -> Iterator[Finding]:
-        for name, winner in view.losers:
-            if name < winner:
+        for loser in view.losers:
+            if loser.name < loser.winner:
                 yield Finding(
                     NOTE,
-                    str(name),
+                    str(loser.name),
                     None,
-                    f"superseded by {winner}",
+                    f"superseded by {loser.winner}",
                     "nothing to do: its writer, or the next open for writing, removes it",
                 )
             else:
-                yield self._bad_letter(name, winner)
+                yield self._bad_letter(*loser)
 
-    def _bad_letter(self, name: TarName, winner: TarName) -> Finding:
-        """`name` has the higher letter, but no valid index."""
+    def _bad_letter(self, name: TarName, found: int, winner: TarName) -> Finding:
+        """`name` has the higher letter, but had no valid index when it was `found` bytes long."""
         path = self.directory / str(name)
         try:
             reader = TarReader.open(path, name)
@@ -112,8 +122,16 @@ class StoreCheck:
             return Finding(NOTE, str(name), None, f"{winner} counts instead: {error}")
         size = reader.size()
         closed = f"{name}.idx\0".encode() in reader.read(max(0, size - _END), _END)
-        fault = reader.index_fault or FormatError("it is valid again", 0)
+        fault = reader.index_fault
         reader.release()
+        if fault is None or size != found:
+            return Finding(
+                NOTE,
+                str(name),
+                size,
+                f"a cleanup is at work on it; {winner} counted when this check began",
+                "nothing to do",
+            )
         if closed:
             return Finding(
                 FAULT,
@@ -298,12 +316,23 @@ def _open(directory: Path) -> _View:
     raise AssertionError("the loop returns or raises")
 
 
+def _size(path: Path) -> int:
+    try:
+        with told("look at", path):
+            return path.stat().st_size
+    except StoreIOError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return -1
+        raise
+
+
 def _open_once(directory: Path, readers: list[TarReader]) -> _View:
     """The store as it is; puts the tars that it opens into `readers`."""
     end = journal.size(directory / lines.NAME)
-    losers: list[tuple[TarName, TarName]] = []
+    losers: list[_Loser] = []
     for _, letters in groupby(directories.tar_names(directory), key=lambda name: name.number):
         choice = directories.choose(directory, list(letters))
         readers += choice.winners
-        losers += [(name, choice.winners[0].name) for name in choice.losers]
+        winner = choice.winners[0].name
+        losers += [_Loser(name, _size(directory / str(name)), winner) for name in choice.losers]
     return _View(snapshot_of(readers), end, losers)
