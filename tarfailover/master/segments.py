@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 
 from tarfailover.errors import DamagedStoreError, FormatError, StoreIOError
 from tarfailover.format.index import IndexEntry
@@ -15,6 +14,9 @@ from tarfailover.store.tarreader import TarReader
 from tarfailover.wire import stream
 from tarfailover.wire.compression import Packer, packed_parts
 from tarfailover.wire.messages import MAX_PART, End, ErrorCode, framed
+
+RUNS = 256
+"""Runs of neighbours that are read at once for a chunk, at the most: some milliseconds."""
 
 
 class SegmentSource:
@@ -51,7 +53,8 @@ class SegmentSource:
             return list(stream.refusal(segment, ErrorCode.SEGMENT_GONE, why))
         run = [place.entry]
         end = _end(place.entry)
-        for following in islice(places, self._next + 1, None):
+        for number in range(self._next + 1, len(places)):
+            following = places[number]
             if following is None or following.reader is not place.reader:
                 break
             if following.entry.position - BLOCK != end or end - run[0].position >= CHUNK:
@@ -111,7 +114,7 @@ class GetSource(SegmentSource):
         self._patient = False
         try:
             return self.next(None)
-        except _NotInMemoryError:
+        except _NotAtOnceError:
             self._next = begin
             return None
         finally:
@@ -121,7 +124,11 @@ class GetSource(SegmentSource):
         """A chunk of the stream, or the rest of it."""
         pieces = [*self._rest]
         size = sum(map(len, pieces))
+        runs = 0
         while size < CHUNK and self._next < len(self._ids):
+            runs += 1
+            if runs > RUNS and not self._patient:
+                raise _NotAtOnceError
             more = self._pieces()
             size += sum(map(len, more))
             pieces += more
@@ -142,12 +149,12 @@ class GetSource(SegmentSource):
         start = run[0].position - BLOCK
         block = reader.read_cached(start, end - start)
         if block is None:
-            raise _NotInMemoryError
+            raise _NotAtOnceError
         return items_in(block, reader, run)
 
 
-class _NotInMemoryError(Exception):
-    """What is asked for at once would have to be waited for."""
+class _NotAtOnceError(Exception):
+    """What is asked for at once would have to be waited for, or take too long."""
 
 
 def _end(entry: IndexEntry) -> int:

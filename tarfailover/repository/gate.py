@@ -10,6 +10,8 @@ from tarfailover.errors import TarFailoverError
 
 PATIENCE = 60.0
 """Seconds that a compaction waits for the blocks that are open; new ones wait behind it."""
+LONGEST = 6 * 3600.0
+"""Seconds that a block waits for a compaction: a disk may hang under it."""
 
 
 class _Own(threading.local):
@@ -29,10 +31,16 @@ class Gate:
 
     @contextmanager
     def block(self) -> Iterator[None]:
-        """One block; waits while somebody is alone, or wants to be, unless it is an inner one."""
+        """One block; waits while somebody is alone, or wants to be, unless it is an inner one.
+
+        Raises TarFailoverError after `LONGEST`.
+        """
         with self._changed:
-            while self._wanted and not self._own.depth:
-                self._changed.wait()
+            if not self._own.depth and not self._changed.wait_for(self._is_free, LONGEST):
+                raise TarFailoverError(
+                    f"a compaction in another thread did not end within {LONGEST:g} s; nothing "
+                    "was committed: look at the disk, or wait for it and try again"
+                )
             self._blocks += 1
             self._own.depth += 1
         try:
@@ -69,6 +77,9 @@ class Gate:
         finally:
             with self._changed:
                 self._free()
+
+    def _is_free(self) -> bool:
+        return not self._wanted
 
     def _free(self) -> None:
         self._wanted = False

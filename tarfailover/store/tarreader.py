@@ -7,12 +7,10 @@ that what a snapshot holds stays readable after cleanup has removed the name.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from isal.isal_zlib import crc32
 
 from tarfailover.errors import DamagedStoreError, FormatError, UnsupportedStoreError
@@ -23,6 +21,7 @@ from tarfailover.format.index import Index, IndexEntry
 from tarfailover.format.tar import BLOCK, TarName
 from tarfailover.ids import SegmentId, is_data
 from tarfailover.store.durable import told
+from tarfailover.store.heldfile import HeldFile
 from tarfailover.store.table import Columns, SegmentTable
 
 _TAIL_GUESS = 64 * 1024
@@ -37,10 +36,6 @@ class Scanned(NamedTuple):
     """The reference table: n × 16 bytes."""
 
 
-_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
-"""Reads only what the kernel has in memory; since Linux 4.14."""
-
-
 class Fault(NamedTuple):
     """Something wrong in a file; `where` names it, `offset` counts from its start."""
 
@@ -52,7 +47,7 @@ class Fault(NamedTuple):
         return f"{self.where}, offset {self.offset}: {self.what}"
 
 
-class TarReader:
+class TarReader(HeldFile):
     """An open tar file.
 
     `index` is None for a tar that has no valid one: it is being written, or its writer
@@ -60,12 +55,8 @@ class TarReader:
     """
 
     def __init__(self, path: Path, name: TarName, fd: int) -> None:
-        self.path = path
+        super().__init__(path, fd)
         self.name = name
-        self._fd = fd
-        self._holders = 1
-        self._guard = threading.Lock()
-        self.status = os.fstat(fd)
         self.index: Index | None = None
         self.index_fault: FormatError | None = None
         self._indexed = 0
@@ -94,64 +85,6 @@ class TarReader:
             reader.release()
             raise
         return reader
-
-    # lifetime: every snapshot that shows this tar holds it
-
-    def acquire(self) -> None:
-        """Count one more holder."""
-        with self._guard:
-            self._holders += 1
-
-    def release(self) -> None:
-        """Count one holder less; the last one closes the file."""
-        with self._guard:
-            self._holders -= 1
-            last = self._holders == 0
-        if last:
-            # The number may soon name another file, so nobody must read through it.
-            fd, self._fd = self._fd, -1
-            os.close(fd)
-
-    def fileno(self) -> int:
-        """The descriptor, open for reading."""
-        return self._fd
-
-    # bytes
-
-    def size(self) -> int:
-        """The file's length now, in bytes."""
-        with told("look at", self.path):
-            return os.fstat(self._fd).st_size
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes from `offset` on; fewer only at the end of the file."""
-        with told("read", self.path):
-            data = os.pread(self._fd, size, offset)
-            while len(data) < size:
-                more = os.pread(self._fd, size - len(data), offset + len(data))
-                if not more:
-                    break
-                data += more
-        return data
-
-    def read_cached(self, offset: int, size: int) -> memoryview | None:
-        """As `read`, but None where that would wait for the disk, or might."""
-        if _NOWAIT is None:
-            return None
-        room = np.empty(size, "u1").data
-        try:
-            read = os.preadv(self._fd, [room], offset, _NOWAIT)
-        except OSError:  # not in memory, or worse: whoever reads it patiently is told
-            return None
-        return room if read == size else None
-
-    def forget_cached(self, offset: int, size: int) -> None:
-        """Have the next `read` of these bytes come from the disk itself, as far as that goes.
-
-        What another process maps into its memory, and what is not written out yet, stays.
-        """
-        with told("read", self.path):
-            os.posix_fadvise(self._fd, offset, size, os.POSIX_FADV_DONTNEED)
 
     def verified(self, entry: IndexEntry, block: bytes | memoryview) -> tuple[int, memoryview]:
         """Checksum and data of `entry` out of `block`, which begins with its header.

@@ -15,7 +15,7 @@ from links import Rig
 from sides import MasterSide, RawSlave, large, store_of
 from stores import leaf
 
-from tarfailover.master import sender
+from tarfailover.master import segments, sender
 from tarfailover.master.segments import GetSource
 from tarfailover.store.follower import Follower
 from tarfailover.store.snapshot import Snapshot
@@ -126,6 +126,23 @@ def test_the_bytes_are_the_same_wherever_they_come_from(
     master.rig.settle()
     assert took(slave) == [m.End(len(IDS), WHOLE)] * 4
     assert memory.read and memory.asked
+
+
+def test_what_lies_scattered_is_left_to_a_thread(
+    master: MasterSide, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many small reads for one chunk would keep all other clients waiting."""
+    monkeypatch.setattr(segments, "RUNS", 40)
+    slave, _ = master.welcome()
+    scattered = IDS[::2]
+    slave.ask(m.Get(scattered))
+    master.rig.settle()
+    answers = slave.take()
+    parser = StreamParser()
+    came = [item for each in answers if isinstance(each, m.Part) for item in parser.feed(each.data)]
+    assert [item.segment for item in came] == list(scattered)
+    assert isinstance(answers[-1], m.End)
+    assert memory.read > 40
 
 
 def test_a_segment_that_is_damaged_in_memory_is_refused(

@@ -127,6 +127,30 @@ def test_a_block_of_this_thread_or_one_that_does_not_end_is_told(
     sound(tmp_path)
 
 
+def test_a_block_does_not_wait_for_ever_for_a_compaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "LONGEST", 0.01)
+    begun, go = threading.Event(), threading.Event()
+
+    def compacting() -> None:
+        with store._gate.alone():
+            begun.set()
+            assert go.wait(SECONDS)
+
+    with opened(tmp_path) as store:
+        thread = threading.Thread(target=compacting)
+        thread.start()
+        assert begun.wait(SECONDS)
+        with pytest.raises(TarFailoverError, match=r"compaction .* 0\.01 s"), store.commit():
+            raise AssertionError("it began beside a compaction")
+        go.set()
+        thread.join(SECONDS)
+        with store.commit() as root:
+            root.make("x")
+    sound(tmp_path)
+
+
 def test_without_room_nothing_changes_and_commits_go_on(tmp_path: Path) -> None:
     class Small(QuickDisk):
         def free(self, path: Path) -> int:

@@ -32,7 +32,7 @@ from tarfailover.format import tar
 from tarfailover.format.index import IndexEntry
 from tarfailover.format.tar import TarName
 from tarfailover.ids import Generation
-from tarfailover.store import tarreader
+from tarfailover.store import heldfile
 from tarfailover.store.tarreader import TarReader
 
 NAME = TarName(0)
@@ -71,10 +71,10 @@ def test_what_is_in_memory_can_be_read_at_once(
         read = reader.read_cached(offset, size)
         assert read is None or bytes(read) == CLOSED[offset : offset + size]
     assert reader.read_cached(len(CLOSED) - 10, 11) is None, "there is not so much"
-    monkeypatch.setattr(tarreader, "_NOWAIT", 0)  # waits, and so always reads
+    monkeypatch.setattr(heldfile, "_NOWAIT", 0)  # waits, and so always reads
     read = reader.read_cached(700, 40)
     assert read is not None and bytes(read) == CLOSED[700:740]
-    monkeypatch.setattr(tarreader, "_NOWAIT", None)
+    monkeypatch.setattr(heldfile, "_NOWAIT", None)
     assert reader.read_cached(700, 40) is None, "this system cannot"
     reader.release()
 
