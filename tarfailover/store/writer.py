@@ -10,7 +10,7 @@ the directory → journal line → sync of the journal.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -29,6 +29,7 @@ from tarfailover.format.tar import MAX_TAR, TAR_LIMIT, TarName
 from tarfailover.ids import RecordId, SegmentId, is_data, text
 from tarfailover.store import closure, recovery
 from tarfailover.store.alone import Alone
+from tarfailover.store.contents import Contents
 from tarfailover.store.directory import check_manifest, refuse_other_directory, release, tar_names
 from tarfailover.store.durable import Disk
 from tarfailover.store.heads import HeadFinder, missing_text
@@ -36,15 +37,15 @@ from tarfailover.store.intake import Arrival, verify
 from tarfailover.store.journalfile import JournalFile
 from tarfailover.store.lock import RepositoryLock
 from tarfailover.store.opentar import Clock, Incoming, OpenTar
-from tarfailover.store.snapshot import Head, Snapshot, no_tars, snapshot_of, tars_of
-from tarfailover.store.table import Array, SegmentTable
+from tarfailover.store.snapshot import snapshot_of
+from tarfailover.store.table import SegmentTable
 from tarfailover.store.tarreader import TarReader
 
 _WALK_SHARE = 1 / 8
 """What the newest segments must be of all, to be made arrays before a closure is walked."""
 
 
-class StoreWriter:
+class StoreWriter(Contents):
     """A store opened for writing; one thread at a time may use it.
 
     An error of the disk while syncing ends all writing through this object: what had
@@ -54,8 +55,8 @@ class StoreWriter:
     def __init__(
         self, directory: Path, lock: RepositoryLock, disk: Disk, tar_limit: int, clock: Clock
     ) -> None:
+        super().__init__()
         self.directory = directory
-        self.head: RecordId | None = None
         self.repairs: tuple[str, ...] = ()
         """What opening had to mend, a sentence each."""
         self._lock = lock
@@ -65,12 +66,6 @@ class StoreWriter:
         self._finder = HeadFinder(directory)
         self._journal = JournalFile(self._finder.path, disk)
         self._alone = Alone(directory)
-        self._readers: list[TarReader] = []
-        self._starts: list[int] = []
-        self._tars = no_tars().acquire()
-        self._time_ms = 0
-        """When the head was persisted."""
-        self._table = SegmentTable()
         self._current: OpenTar | None = None
         self._names_dirty = False
         self._walked: tuple[tuple[object, ...], closure.Closure] | None = None
@@ -134,43 +129,6 @@ class StoreWriter:
         self.repairs += tuple(f"stepped back in the journal over {why}" for why in head.skipped)
 
     # reading
-
-    def _renew_tars(self) -> None:
-        self._tars.release()
-        self._tars = tars_of(self._readers, self._starts).acquire()
-
-    def _bare(self) -> Snapshot:
-        return Snapshot(self._table, self._tars, None)
-
-    @property
-    def time_ms(self) -> int:
-        """When the head was persisted, in milliseconds since 1970."""
-        return self._time_ms
-
-    def snapshot(self) -> Snapshot:
-        """All that is stored now, synced or not, under the current head; to be released."""
-        shown = self._bare()
-        if self.head is not None:
-            generation = shown.entry(self.head.segment)[1].generation
-            shown.head = Head(self.head, self._time_ms, generation)
-        return shown
-
-    def contains(self, segment: SegmentId) -> bool:
-        """Whether `segment` is stored."""
-        return self._table.find(segment) >= 0
-
-    def absent(self, ids: bytes) -> Array:
-        """For each id in `ids`, one after the other, whether it is not stored."""
-        return self._table.find_all(ids) < 0
-
-    def lacking(self, ids: Iterable[SegmentId]) -> list[SegmentId]:
-        """Those of `ids` that are not stored, in their order."""
-        return self._table.lacking(ids)
-
-    def read(self, segment: SegmentId) -> bytes:
-        """The data of `segment`; raises SegmentMissingError, DamagedStoreError."""
-        with self._bare() as snapshot:
-            return snapshot.read(segment)
 
     def missing(self, head: SegmentId) -> list[SegmentId]:
         """What the closure of the segment `head` lacks; empty if a head in it can be set."""
