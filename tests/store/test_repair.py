@@ -126,3 +126,16 @@ def near(outcome: Outcome, flip: Flip) -> bool:
     """Whether it is told of the right file, and not behind the bit, or in its header."""
     assert outcome.offset is not None
     return outcome.file == flip.file and outcome.offset <= flip.offset + BLOCK
+
+
+@pytest.mark.parametrize("place", [0, 1, -1])
+def test_a_tar_of_which_nothing_can_be_read(four: Path, tmp_path: Path, place: int) -> None:
+    """Neither its index nor its first entry, and what lies behind that is of no use."""
+    copy = shutil.copytree(four, tmp_path / "copy")
+    path = sorted(copy.glob("*.tar"))[place]
+    left = b"\xff" * 4608 + path.read_bytes()[4608:44_539]
+    path.write_bytes(left)
+    assert all(outcome.mended for outcome in repair(copy, Whole(four)))
+    assert closure_of(copy) == closure_of(four)
+    sound(copy)
+    assert [each.read_bytes() for each in copy.glob("*.bak")] == [left]

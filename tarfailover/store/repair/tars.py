@@ -180,16 +180,20 @@ class TarRepair:
 
     def _without(self, holes: list[Hole], entries: list[IndexEntry]) -> Iterator[Outcome]:
         """Write the tar anew without `holes`; what was there is fetched if a head needs it."""
-        again = self._again(holes[0].start, _HOLE, entries)
+        first = holes[0].start
+        again = self._again(first, _HOLE, entries) if entries else self._aside(first, _HOLE)
         for hole in holes:
             yield again._replace(offset=hole.start)
 
     def _closed(self, entries: list[IndexEntry]) -> Outcome:
         """Give the tar an index, as it is not the newest; one without any entry has no place."""
         what = "the tar has no index, and is not the newest"
-        if entries:
-            return self._again(_end(entries), what, entries)
-        return Outcome(self._name, 0, what, True, put_aside(self._reader, self._tools.disk))
+        return self._again(_end(entries), what, entries) if entries else self._aside(0, what)
+
+    def _aside(self, offset: int, what: str) -> Outcome:
+        """Take a tar out of the store of which nothing can be read; its bytes are kept."""
+        how = put_aside(self._reader, self._tools.disk)
+        return Outcome(self._name, offset, what, True, how)
 
     def _again(self, offset: int, what: str, entries: list[IndexEntry]) -> Outcome:
         how = self._rewritten(entries)
